@@ -1,0 +1,228 @@
+"""The closed union of facts about a run, versioned, and their codec. Never how to show them.
+
+Events are numbered and stamped when they are written (``Envelope``), in the one order in which the scheduler's loop
+emitted them. ``TaskOutput`` carries raw bytes in memory and decoded text on the wire.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from taskrun.model import Diagnostic, Leftover, Value
+
+VERSION = 1
+
+
+class Event(Value, tag_field="event"):
+    """Base of all events."""
+
+
+class RunStart(Event, tag="run.start"):
+    """A run begins: what was asked for, and the tasks of its plan in order."""
+
+    taskrun: str  # version
+    file: str
+    argv: tuple[str, ...]
+    cwd: str
+    jobs: int
+    tasks: tuple[str, ...]
+    folder: str | None = None  # the record's
+    pid: int = 0
+
+
+class TaskQueued(Event, tag="task.queued"):
+    """All that the task needs has settled well; it waits for slots or limits."""
+
+    task: str
+
+
+class TaskStart(Event, tag="task.start"):
+    """An attempt's process exists (for Python: its worker)."""
+
+    task: str
+    attempt: int
+    argv: tuple[str, ...] = ()
+    shell: str | None = None
+    target: str | None = None  # module:function
+    cwd: str = ""
+    pid: int = 0
+    env: tuple[str, ...] = ()  # names only
+
+
+class TaskOutput(Event, tag="task.output"):
+    """Bytes that a task wrote, as read: at most 64 KiB, any number of lines or part of one."""
+
+    task: str
+    attempt: int
+    stream: str  # "stdout" or "stderr"
+    data: bytes
+
+
+class TaskProgress(Event, tag="task.progress"):
+    """How far an attempt says it is; emitted ten times a second at most per task, and always for the last one."""
+
+    task: str
+    attempt: int
+    fraction: float | None = None  # 0 to 1; None: unknown
+    current: float | None = None
+    total: float | None = None
+    message: str = ""
+    rate: float | None = None  # units of current (else of fraction) per second
+    eta: float | None = None  # seconds
+    phase: int | None = None
+    phases: int | None = None
+
+
+class TaskMessage(Event, tag="task.message"):
+    """A `warn` or `error` line that a task sent through its progress channel."""
+
+    task: str
+    attempt: int
+    level: str  # "warning" or "error"
+    text: str
+
+
+class TaskRetry(Event, tag="task.retry"):
+    """An attempt failed and there will be another."""
+
+    task: str
+    attempt: int  # the one that failed
+    why: str
+    delay: float  # seconds
+    exit_code: int | None = None
+    signal: int | None = None
+    elapsed: float = 0.0
+    log: str | None = None
+
+
+class TaskEnd(Event, tag="task.end"):
+    """A task has settled. ``attempt`` is 0 where none was made."""
+
+    task: str
+    attempt: int
+    state: str
+    exit_code: int | None = None
+    signal: int | None = None
+    elapsed: float = 0.0
+    cpu: float = 0.0
+    max_rss: int = 0
+    leaked: tuple[Leftover, ...] = ()
+    reason: str = ""  # "exit 3", "timed out after 10s", "deploy failed"
+    cause: str | None = None  # the task whose failure this is a consequence of
+    allowed: bool = False  # a failure that `allow-failure` excuses
+    log: str | None = None
+    result: Any = None
+    detail: str = ""  # longer text: a traceback
+
+
+class RunSuspend(Event, tag="run.suspend"):
+    """The run was stopped by Ctrl+Z; clocks stand still."""
+
+
+class RunResume(Event, tag="run.resume"):
+    """It goes on. ``paused`` is in seconds."""
+
+    paused: float
+
+
+class RunCancel(Event, tag="run.cancel"):
+    """Running tasks are being stopped."""
+
+    reason: str
+    killing: bool = False  # at once
+
+
+class DiagnosticEvent(Event, tag="diagnostic"):
+    """Something the user should know that is not about one attempt's outcome: mistakes, leaks of the run, warnings."""
+
+    diagnostic: Diagnostic
+
+
+class RunEnd(Event, tag="run.end"):
+    """The last event of every run, also of one whose file was refused."""
+
+    exit_status: int
+    signal: int | None = None
+    elapsed: float = 0.0
+    counts: dict[str, int] = {}  # by state
+    first_cause: str | None = None  # task
+    leaked: tuple[Leftover, ...] = ()
+    folder: str | None = None
+
+
+AnyEvent: TypeAlias = (
+    RunStart
+    | TaskQueued
+    | TaskStart
+    | TaskOutput
+    | TaskProgress
+    | TaskMessage
+    | TaskRetry
+    | TaskEnd
+    | RunSuspend
+    | RunResume
+    | RunCancel
+    | DiagnosticEvent
+    | RunEnd
+)
+
+Emit: TypeAlias = Callable[[AnyEvent], None]
+"""Hands a fact to whoever listens. Must not block and must not raise."""
+
+
+class Stamped(Value):
+    """An event with its place in the run: number from 1 and wall-clock time in seconds since the epoch."""
+
+    seq: int
+    ts: float
+    run: str
+    event: AnyEvent
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(type=AnyEvent)
+
+
+def timestamp(seconds: float) -> str:
+    """RFC 3339 in UTC with milliseconds, as in every event."""
+    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def encode(stamped: Stamped) -> bytes:
+    """One line of JSON with its newline: the envelope's fields first, then the event's own.
+
+    ``TaskOutput`` is refused: its bytes become text only through a decoder that keeps state over chunks, see
+    ``encode_output``.
+    """
+    head = f'{{"v":{VERSION},"seq":{stamped.seq},"ts":"{timestamp(stamped.ts)}","run":"{stamped.run}",'
+    return head.encode() + _encoder.encode(stamped.event)[1:] + b"\n"
+
+
+def encode_output(stamped: Stamped, output: TaskOutput, text: str) -> bytes:
+    """A ``task.output`` line whose bytes were decoded to ``text``."""
+    fields = {"event": "task.output", "task": output.task, "attempt": output.attempt, "stream": output.stream}
+    head = f'{{"v":{VERSION},"seq":{stamped.seq},"ts":"{timestamp(stamped.ts)}","run":"{stamped.run}",'
+    return head.encode() + _encoder.encode(fields | {"text": text})[1:] + b"\n"
+
+
+def decode(line: bytes) -> Stamped:
+    """Reads back what ``encode`` wrote; unknown fields are ignored.
+
+    Raises:
+        msgspec.DecodeError: It is no JSON, no event, or of a kind that this version does not know.
+    """
+    raw = msgspec.json.decode(line, type=_Envelope)
+    moment = datetime.datetime.fromisoformat(raw.ts)
+    return Stamped(seq=raw.seq, ts=moment.timestamp(), run=raw.run, event=_decoder.decode(line))
+
+
+class _Envelope(msgspec.Struct):
+    v: int
+    seq: int
+    ts: str
+    run: str
