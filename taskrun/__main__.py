@@ -1,0 +1,56 @@
+"""The entry: forks the host for the commands that start processes, before anything heavy is imported, then the CLI.
+
+It parses no options: whether a host is needed is guessed from the words, and a host that was not needed after all
+ends by itself when its socket closes.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_STARTS_PROCESSES = frozenset({"run", "worker"})
+_STARTS_NOTHING = frozenset({"--help", "-h", "--dry-run"})
+
+
+def needs_host(arguments: list[str]) -> bool:
+    """Whether these words will start tasks: a subcommand that runs them, and no option that prevents it."""
+    words = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    if not _STARTS_NOTHING.isdisjoint(words):
+        return False
+    return next((word for word in words if not word.startswith("-")), "") in _STARTS_PROCESSES
+
+
+def main() -> None:
+    """Runs the command line and ends the process with its exit status, or by the signal that ended the run."""
+    if sys.platform == "win32":
+        sys.stderr.write("taskrun: Windows is not supported: taskrun needs POSIX processes and signals (WSL works)\n")
+        sys.exit(2)
+    import _signal
+    import os
+
+    _open_missing_descriptors()
+    # Until the run installs its own handling, an interrupt just ends us: nothing has started, and nobody wants a
+    # traceback out of an import. Where SIGINT is ignored (a background job), it stays so.
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    host = None
+    if not os.environ.get("_TASKRUN_COMPLETE") and needs_host(sys.argv[1:]):
+        from taskrun.host.start import fork_host
+
+        host = fork_host()
+    from taskrun.cli import main as run_cli
+
+    run_cli(sys.argv[1:], host)
+
+
+def _open_missing_descriptors() -> None:
+    """Fills descriptors 0 to 2 if the caller closed them, so that no pipe of a task ever lands there."""
+    import os
+
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - the standard three
+        os.set_inheritable(fd, True)
+    os.close(fd)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""The command line: click, one module per command, imported when it is called; errors become messages and statuses.
+
+This is the only room that prints, asks click or ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from taskrun.host.start import HostStart
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_BUG = 3
+EXIT_NOTHING_MATCHED = 4
+EXIT_RESOURCES = 125
+EXIT_BROKEN_PIPE = 141
+
+# name -> (module, one line for --help); the line stands here too so that `taskrun --help` imports no command.
+COMMANDS = {
+    "run": ("run", "Run tasks and what they need."),
+    "list": ("list", "List the tasks."),
+    "graph": ("graph", "Show how tasks depend on each other."),
+    "check": ("check", "Check the file and everything that it names."),
+    "init": ("init", "Write a first tasks.toml here."),
+    "schema": ("schema", "Print the JSON Schema of tasks.toml."),
+    "runs": ("runs", "List the recorded runs."),
+    "logs": ("logs", "Show what tasks of a recorded run wrote."),
+    "completion": ("completion", "Print the shell's completion script."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a newcomer meets them."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports ``taskrun.cli.<module>`` and returns its ``command``."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        import importlib
+
+        module = importlib.import_module(f"taskrun.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the commands' one-liners without importing them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def _show_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:  # noqa: FBT001 - click's signature
+    if value and not ctx.resilient_parsing:
+        from taskrun import __version__
+
+        click.echo(f"taskrun {__version__}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show it.")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Run the tasks of tasks.toml: programs and Python functions, with limits, timeouts, retries and progress."""
+    if ctx.invoked_subcommand is None:
+        from taskrun.cli.bare import show_tasks
+
+        ctx.exit(show_tasks())
+
+
+def main(arguments: list[str], host: HostStart | None = None) -> NoReturn:
+    """Runs one command line and leaves the process; ``host`` is the supervisor forked for it, if one was."""
+    leave(invoke(arguments, host))
+
+
+def invoke(arguments: list[str], host: HostStart | None = None) -> int:
+    """Runs one command line; returns the exit status, negative for the signal to die of."""
+    from taskrun.model import NothingMatched, ProjectError, ResourceError, UsageError
+
+    try:
+        result: Any = cli.main(
+            args=arguments, prog_name="taskrun", standalone_mode=False, obj={"host": host, "arguments": arguments}
+        )
+    except click.exceptions.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return EXIT_FAILED
+    except UsageError as error:
+        say_error(str(error))
+        return EXIT_USAGE
+    except NothingMatched as error:
+        say_error(str(error))
+        return EXIT_NOTHING_MATCHED
+    except ProjectError as error:
+        from taskrun.cli.messages import show_diagnostics
+
+        show_diagnostics(error.diagnostics)
+        return EXIT_USAGE
+    except ResourceError as error:
+        say_error(str(error))
+        return EXIT_RESOURCES
+    except BrokenPipeError:
+        return -13
+    except Exception as error:  # noqa: BLE001 - whatever is left is our bug, and is reported as one
+        from taskrun.cli.messages import report_bug
+
+        return report_bug(error)
+    return result if isinstance(result, int) else 0
+
+
+def say_error(message: str) -> None:
+    """One mistake on stderr, in the words ``error: ...``."""
+    click.echo(f"error: {message}", err=True)
+
+
+def leave(status: int) -> NoReturn:
+    """Ends the process with a status, or (negative) of a signal, so that a calling script sees the truth.
+
+    The interpreter's own shutdown is left out: it costs 10 ms, and would report a closed stdout once more.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            if status == 0:
+                status = EXIT_RESOURCES
+    if status < 0:
+        import _signal
+
+        number = -status
+        _signal.signal(number, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [number])
+        os.kill(os.getpid(), number)
+        os._exit(128 + number)  # PID 1 survives its own signals
+    os._exit(status)

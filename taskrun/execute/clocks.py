@@ -1,0 +1,128 @@
+"""Pure arithmetic of an attempt's four clocks, and the run's clock that stands still while taskrun is suspended.
+
+Nothing here waits or signals: the attempt asks when to look next, and which clock has run out.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskrun.model import Clock, Clocks
+
+if TYPE_CHECKING:
+    from taskrun.model import Clockwork
+
+_NEVER = float("inf")
+
+
+class RunClock:
+    """Monotonic seconds that leave out the time during which the run was suspended."""
+
+    def __init__(self, source: Clockwork) -> None:
+        self._source = source
+        self._left_out = 0.0
+        self._suspended_at: float | None = None
+
+    def now(self) -> float:
+        """Seconds of run time; stands still between ``suspend`` and ``resume``."""
+        moment = self._source() if self._suspended_at is None else self._suspended_at
+        return moment - self._left_out
+
+    def real(self, moment: float) -> float:
+        """When, on the underlying clock, run time ``moment`` comes if nothing is suspended until then."""
+        return moment + self._left_out
+
+    def suspend(self) -> None:
+        """Stops the clock; a second call changes nothing."""
+        if self._suspended_at is None:
+            self._suspended_at = self._source()
+
+    def resume(self) -> float:
+        """Lets it go on; returns how many seconds were left out."""
+        if self._suspended_at is None:
+            return 0.0
+        paused = self._source() - self._suspended_at
+        self._suspended_at = None
+        self._left_out += paused
+        return paused
+
+    def leave_out(self, seconds: float) -> None:
+        """Takes out a pause that was noticed only afterwards (SIGSTOP gives no warning)."""
+        self._left_out += seconds
+
+
+class AttemptClocks:
+    """When an attempt runs out of time. All moments are run time, in seconds."""
+
+    def __init__(self, limits: Clocks, now: float) -> None:
+        self._limits = limits
+        self._started = now
+        self._activity: float | None = None  # of the last output or progress; None: not yet any
+        self._moved: float | None = None  # when progress last moved; None: none reported
+        self._held_at: float | None = None
+        self.none = limits == Clocks()
+
+    def restart(self, now: float) -> None:
+        """The attempt begins only now (a Python call, after its imports)."""
+        self._started = now
+        self._activity = self._moved = None
+
+    def saw_output(self, now: float) -> None:
+        """The task wrote something, or reported progress or status."""
+        self._activity = now
+
+    def saw_progress(self, now: float, *, moved: bool) -> None:
+        """The task reported progress; ``moved``: further than before."""
+        self._activity = now
+        if moved or self._moved is None:
+            self._moved = now
+
+    def hold(self, now: float) -> None:
+        """The task's output is not being read: what it does cannot be seen, so idle and stall stand still."""
+        if self._held_at is None:
+            self._held_at = now
+
+    def release(self, now: float) -> None:
+        """Its output is read again."""
+        if self._held_at is None:
+            return
+        held = now - self._held_at
+        self._held_at = None
+        if self._activity is not None:
+            self._activity += held
+        if self._moved is not None:
+            self._moved += held
+
+    def time_left(self, now: float) -> float | None:
+        """Seconds until the timeout of the whole attempt; ``None`` without one."""
+        if self._limits.timeout is None:
+            return None
+        return max(0.0, self._started + self._limits.timeout - now)
+
+    def next_deadline(self) -> float:
+        """The earliest moment at which a clock could run out, ``inf`` if none can."""
+        return min((deadline for _, deadline, _ in self._deadlines()), default=_NEVER)
+
+    def expired(self, now: float) -> tuple[Clock, float] | None:
+        """The clock that has run out and its limit in seconds; the longest overdue first."""
+        due = [(deadline, clock, limit) for clock, deadline, limit in self._deadlines() if deadline <= now]
+        if not due:
+            return None
+        _, clock, limit = min(due, key=lambda entry: entry[0])
+        return clock, limit
+
+    def _deadlines(self) -> list[tuple[Clock, float, float]]:
+        limits = self._limits
+        found = []
+        if limits.timeout is not None:
+            found.append((Clock.TIMEOUT, self._started + limits.timeout, limits.timeout))
+        if self._held_at is not None:
+            return found
+        if limits.start is not None and self._activity is None:
+            found.append((Clock.START, self._started + limits.start, limits.start))
+        if limits.idle is not None:
+            since = self._started if self._activity is None else self._activity
+            found.append((Clock.IDLE, since + limits.idle, limits.idle))
+        if limits.stall is not None and self._moved is not None:
+            found.append((Clock.STALL, self._moved + limits.stall, limits.stall))
+        return found

@@ -1,0 +1,137 @@
+"""Reads every pipe of every task from one trio task, through one selector of its own.
+
+A trio task and a wait per pipe would cost more than many a task's whole work. The pump knows bytes and callbacks
+only; what they mean is the attempt's affair.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+from collections.abc import Callable
+from typing import TypeAlias
+
+import trio
+
+CHUNK = 65536  # a pipe's default size: larger reads gain nothing here
+_BATCH = 32  # streams served between two looks at the rest of the program
+
+OnData: TypeAlias = Callable[[bytes], None]
+
+
+class Stream:
+    """The reading end of one pipe, FIFO or socket; owned by the pump until it is closed."""
+
+    __slots__ = ("_on_data", "_pump", "closed", "fd")
+
+    def __init__(self, pump: Pump, fd: int, on_data: OnData) -> None:
+        self._pump = pump
+        self._on_data = on_data
+        self.fd = fd
+        self.closed = False
+
+    def read_once(self) -> bool:
+        """Reads at most one chunk and hands it on; ``False`` if there was nothing, or the end had come."""
+        if self.closed:
+            return False
+        try:
+            data = os.read(self.fd, CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:  # ECONNRESET on a socket, EIO on a pty: nobody can write to it any more
+            data = b""
+        if not data:
+            self.close()
+            return False
+        self._on_data(data)
+        return True
+
+    def close(self) -> None:
+        """Stops reading and closes the descriptor; a second call does nothing."""
+        if not self.closed:
+            self.closed = True
+            self._pump.forget(self)
+            os.close(self.fd)
+
+
+class Pump:
+    """One selector and the task that serves it. ``hold`` stops the reading without losing anything."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._released = trio.Event()
+        self._released.set()
+        self._held = False
+
+    def add(self, fd: int, on_data: OnData) -> Stream:
+        """Takes over ``fd`` (made non-blocking) and calls ``on_data`` with what arrives, 64 KiB at most at a time."""
+        os.set_blocking(fd, False)
+        stream = Stream(self, fd, on_data)
+        self._selector.register(fd, selectors.EVENT_READ, stream)
+        return stream
+
+    def forget(self, stream: Stream) -> None:
+        """A stream was closed."""
+        self._selector.unregister(stream.fd)
+
+    @property
+    def held(self) -> bool:
+        """Whether reading is stopped."""
+        return self._held
+
+    def hold(self) -> None:
+        """Reads nothing more until ``release``: whoever shows the output has no room."""
+        if not self._held:
+            self._held = True
+            self._released = trio.Event()
+
+    def release(self) -> None:
+        """Goes on reading."""
+        if self._held:
+            self._held = False
+            self._released.set()
+
+    async def wait_released(self) -> None:
+        """Returns once reading is allowed."""
+        await self._released.wait()
+
+    async def serve(self) -> None:
+        """Reads for ever; run it in the nursery of the run."""
+        try:
+            while True:
+                await self._released.wait()
+                await trio.lowlevel.wait_readable(self._selector.fileno())  # type: ignore[attr-defined]
+                for key, _events in self._selector.select(0)[:_BATCH]:
+                    if self._held:
+                        break
+                    key.data.read_once()
+        finally:
+            self._selector.close()
+
+    async def drain(self, streams: list[Stream], quiet: float) -> bool:
+        """Reads streams whose writers should be dead to their end, or until nothing has come for ``quiet`` seconds.
+
+        Returns:
+            Whether the end of every one of them was seen.
+        """
+        for stream in streams:
+            await self._drain_one(stream, quiet)
+        return all(stream.closed for stream in streams)
+
+    async def _drain_one(self, stream: Stream, quiet: float) -> None:
+        while not stream.closed:
+            if self._held:
+                await self._released.wait()
+            if stream.read_once():
+                continue
+            if stream.closed:
+                return
+            # Somebody still holds the writing end. The pump may read in the meantime: only silence counts.
+            self._selector.unregister(stream.fd)
+            try:
+                with trio.move_on_after(quiet) as scope:
+                    await trio.lowlevel.wait_readable(stream.fd)
+            finally:
+                self._selector.register(stream.fd, selectors.EVENT_READ, stream)
+            if scope.cancelled_caught:
+                return
