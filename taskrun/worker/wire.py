@@ -1,0 +1,317 @@
+"""What runner and worker say to each other over a worker's channel, and what an inspection asks and answers.
+
+A frame is a little-endian u32 length and a msgpack map with a ``type``. Both ends import this module, so it stays
+light; unknown fields are ignored, since the two may be of different versions of taskrun.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import msgspec
+
+from taskrun.model import Value
+
+RESULT_LIMIT = 64 * 1024 * 1024
+"""Largest result in bytes of JSON."""
+CHECKPOINT_LIMIT = 1024 * 1024
+"""Largest checkpoint in bytes of JSON."""
+FRAME_LIMIT = RESULT_LIMIT + 64 * 1024
+"""Largest frame that a reader accepts."""
+
+
+# --- runner to worker -------------------------------------------------------------------------------------------------
+
+
+class Call(Value, tag="call"):
+    """The one call that a worker carries out; sent once the host has confirmed the worker's pid.
+
+    Attributes:
+        target: ``module:function``; the function may be dotted.
+        lax: Names (or positions as text) of arguments that came from the command line as strings.
+        time_left: Seconds that the attempt may take from ``Started`` on; ``None``: no limit.
+        restored: JSON of the latest checkpoint of an earlier attempt.
+    """
+
+    target: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    lax: tuple[str, ...] = ()
+    time_left: float | None = None
+    restored: bytes | None = None
+    task: str = ""
+    attempt: int = 1
+
+
+class ClockUpdate(Value, tag="clock"):
+    """The attempt's clock was moved, after a suspension for instance; seconds from now."""
+
+    time_left: float | None
+
+
+class CheckpointSaved(Value, tag="saved"):
+    """The checkpoint is safely on disk, or could not be written: then ``error`` says why."""
+
+    id: int
+    error: str = ""
+
+
+# --- worker to runner -------------------------------------------------------------------------------------------------
+
+
+class Started(Value, tag="started"):
+    """Imports and conversions are done, the function is about to be called: clocks start."""
+
+
+class Progress(Value, tag="progress"):
+    """How far the function says it is."""
+
+    done: float
+    total: float | None = None
+    message: str = ""
+
+
+class Status(Value, tag="status"):
+    """What the function says it is doing."""
+
+    text: str
+
+
+class Message(Value, tag="message"):
+    """Something for the user; ``level`` is ``"warning"`` or ``"error"``."""
+
+    level: str
+    text: str
+
+
+class Checkpoint(Value, tag="checkpoint"):
+    """JSON to keep for later attempts; answered by ``CheckpointSaved`` with the same id."""
+
+    id: int
+    value: bytes
+
+
+class Result(Value, tag="result"):
+    """The function returned; ``value`` is JSON. The last frame of a worker that did well."""
+
+    value: bytes
+
+
+class Failure(Value, tag="failure"):
+    """The call did not return a value. The last frame of a worker that did not do well.
+
+    Attributes:
+        kind: ``"exception"``, ``"retry"`` (``taskrun.Retry``), ``"fail"`` (``taskrun.Fail``), ``"arguments"``,
+            ``"import"``, ``"result"`` (could not be sent back), ``"exit"`` (``sys.exit``) or ``"cancelled"``.
+        message: For people; never empty.
+        type_names: The exception's class and its bases below ``BaseException``, as ``Name`` and ``module.Name``.
+        traceback: The task's own frames, its causes' and its notes, as Python prints them.
+        notes: What ``add_note`` added.
+        retry_after: Seconds, for ``"retry"``; 0.0 where the function did not say.
+        code: Exit status, for ``"exit"``.
+        file: Where it happened, for ``"import"`` and ``"exception"``; empty where unknown.
+        line: Line in ``file``, from 1; 0 where unknown.
+    """
+
+    kind: str
+    message: str
+    type_names: tuple[str, ...] = ()
+    traceback: str = ""
+    notes: tuple[str, ...] = ()
+    retry_after: float | None = None
+    code: int | None = None
+    file: str = ""
+    line: int = 0
+
+
+AnyMessage: TypeAlias = (
+    Call
+    | ClockUpdate
+    | CheckpointSaved
+    | Started
+    | Progress
+    | Status
+    | Message
+    | Checkpoint
+    | Result
+    | Failure
+)
+
+
+# --- inspection -------------------------------------------------------------------------------------------------------
+
+
+class CallSite(Value):
+    """One call to check before anything starts.
+
+    Attributes:
+        id: The asker's number for it.
+        unknown: Names (or positions as text) of arguments whose values depend on results; they count as given, and
+            have no value in ``args`` or ``kwargs`` that means anything.
+        lax: As in ``Call``.
+    """
+
+    id: int
+    target: str
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
+    unknown: tuple[str, ...] = ()
+    lax: tuple[str, ...] = ()
+
+
+class InspectRequest(Value):
+    """Calls to check.
+
+    Attributes:
+        open_keys: ``KEY=VALUE`` of the command line that may be arguments: a call that has a parameter of that name
+            and leaves it open is checked as if it had been given this string.
+        import_timeout: Seconds that importing one module may take; ``None``: any time.
+    """
+
+    calls: tuple[CallSite, ...]
+    open_keys: dict[str, str] = {}
+    import_timeout: float | None = None
+
+
+class Mistake(Value):
+    """Why a module cannot be imported, or a target not be called.
+
+    Attributes:
+        type: The exception's class, or ``"not-found"``, ``"not-callable"``, ``"async"``, ``"generator"``, ``"name"``
+            or ``"timeout"``.
+        hint: The nearest right name, or what to do.
+        text: The source line, where there is one.
+        column: From 1; 0 where unknown.
+        traceback: The user's own frames.
+    """
+
+    type: str
+    message: str
+    hint: str = ""
+    file: str = ""
+    line: int = 0
+    column: int = 0
+    text: str = ""
+    traceback: str = ""
+
+
+class ModuleReport(Value):
+    """How the import of one module went.
+
+    Attributes:
+        error: It cannot be imported.
+        unclean: Why it is imported in each worker and not in the template ("leaves 1 thread running"); empty: clean.
+        seconds: How long the import took.
+    """
+
+    error: Mistake | None = None
+    unclean: str = ""
+    seconds: float = 0.0
+
+
+class Parameter(Value):
+    """One parameter of a target.
+
+    Attributes:
+        schema: JSON Schema (2020-12) of its values; ``{}`` where anything goes.
+    """
+
+    name: str
+    required: bool = True
+    schema: dict[str, Any] = {}
+
+
+class TargetReport(Value):
+    """What a target takes.
+
+    Attributes:
+        open: It takes any further names (``**kwargs``), or does not tell what it takes (some builtins).
+        file: Where it is defined; empty where unknown.
+        summary: First line of its docstring.
+    """
+
+    parameters: tuple[Parameter, ...] = ()
+    open: bool = False
+    error: Mistake | None = None
+    file: str = ""
+    line: int = 0
+    summary: str = ""
+
+
+class CallProblem(Value):
+    """One thing that is wrong with one call's arguments.
+
+    Attributes:
+        site: ``CallSite.id``.
+        argument: Name, or position as text, as the call has it; empty for the arguments as a whole.
+        path: Into the value, to where it is wrong.
+        message: What is wrong, without the argument's name: "expected `int`, got `str`".
+        hint: The nearest right name; may be empty.
+        code: ``"unknown-argument"``, ``"missing-argument"``, ``"duplicate-argument"``, ``"too-many-arguments"`` or
+            ``"wrong-type"``.
+    """
+
+    site: int
+    argument: str
+    message: str
+    path: tuple[str | int, ...] = ()
+    hint: str = ""
+    code: str = "wrong-type"
+
+
+class InspectReply(Value):
+    """The answers: by module, by target (of modules that could be imported), and by call."""
+
+    modules: dict[str, ModuleReport] = {}
+    targets: dict[str, TargetReport] = {}
+    problems: tuple[CallProblem, ...] = ()
+
+
+# --- codec ------------------------------------------------------------------------------------------------------------
+
+
+class Garbled(Exception):
+    """What came is no frame of this protocol: something else writes to the channel."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(AnyMessage)
+
+
+def encode(message: AnyMessage) -> bytes:
+    """One frame."""
+    body = _encoder.encode(message)
+    return len(body).to_bytes(4, "little") + body
+
+
+class Reader:
+    """Cuts a stream of bytes into messages, whatever pieces it comes in."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+
+    def feed(self, data: bytes) -> list[AnyMessage]:
+        """Adds bytes and returns the messages that are complete.
+
+        Raises:
+            Garbled: This is no channel's stream; nothing more can be read from it.
+        """
+        buffer = self._buffer
+        buffer += data
+        messages: list[AnyMessage] = []
+        at, end = 0, len(buffer)
+        with memoryview(buffer) as view:
+            while end - at >= 4:
+                length = int.from_bytes(view[at : at + 4], "little")
+                if length > FRAME_LIMIT:
+                    raise Garbled(f"a frame of {length} bytes")
+                if end - at - 4 < length:
+                    break
+                try:
+                    messages.append(_decoder.decode(view[at + 4 : at + 4 + length]))
+                except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    raise Garbled(str(error)) from None
+                at += 4 + length
+        if at:
+            del buffer[:at]
+        return messages
