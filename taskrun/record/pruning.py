@@ -1,0 +1,72 @@
+"""Throws old runs away, and never one that is under way."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import msgspec
+
+from taskrun.record import liveness, places, summary
+
+_YOUNG = 60.0  # seconds for which a folder without a readable run.json may be one that is just being made
+_DOOMED = ".removing-"
+
+
+def run_ids(runs: str) -> list[str]:
+    """The runs in a folder of runs, oldest first; none where it cannot be read."""
+    try:
+        return sorted(filter(places.is_run_id, os.listdir(runs)))
+    except OSError:
+        return []
+
+
+def is_live(path: str, recorded: summary.RunSummary | None = None) -> bool:
+    """Whether a run is under way.
+
+    Args:
+        path: Its folder.
+        recorded: Its ``run.json``, where it was read already.
+    """
+    if liveness.is_claimed(os.path.join(path, places.EVENTS)):
+        return True
+    recorded = recorded or read_summary(path)
+    if recorded is None:
+        return _is_young(path)
+    return recorded.state == "running" and liveness.is_process(recorded.pid, recorded.process_start, recorded.boot)
+
+
+def read_summary(path: str) -> summary.RunSummary | None:
+    """The ``run.json`` of a run's folder; ``None``: there is none, or it is damaged."""
+    try:
+        with open(os.path.join(path, places.SUMMARY), "rb") as file:
+            return summary.decode(file.read())
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def prune(runs: str, keep: int) -> None:
+    """Throws away all runs but the newest ``keep`` (at least one) and those under way. Never raises."""
+    for run_id in run_ids(runs)[: -max(1, keep)]:
+        path = os.path.join(runs, run_id)
+        if is_live(path):
+            continue
+        doomed = os.path.join(runs, _DOOMED + run_id)
+        try:
+            os.rename(path, doomed)  # a reader sees all of a run or nothing
+        except OSError:
+            continue
+        _remove(doomed)
+
+
+def _remove(path: str) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_young(path: str) -> bool:
+    try:
+        return time.time() - os.stat(path).st_mtime < _YOUNG
+    except OSError:
+        return False
