@@ -1,0 +1,171 @@
+"""Cuts tasks' output into whole lines, cleans and labels it, a block at a time. Pure.
+
+A block is any number of whole lines. Nothing here works line by line unless a block holds something to clean: output
+comes at gigabytes a second.
+"""
+
+from __future__ import annotations
+
+import re
+
+from taskrun.output.splitter import LONGEST
+from taskrun.output.text import strip_control
+
+_COMPACT = 4096  # bytes of an unfinished line above which it is worth replaying its backspaces
+_rewritten = re.compile(rb"[^\n]*\r")
+_returns_at_end = re.compile(rb"\r+\n")
+_to_terminals = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]").search
+_protocol = re.compile(rb"^::taskrun [^\n]*\n", re.MULTILINE)
+_OWN = b"::taskrun "
+
+
+class WholeLines:
+    """Keeps one stream's unfinished line until its end has come.
+
+    What a carriage return has rewritten is forgotten at once, so that a progress bar takes no room. Of a line that is
+    longer than ``longest`` bytes the beginning is shown with ``…``, the rest dropped.
+    """
+
+    __slots__ = ("_cut", "_longest", "_rest")
+
+    def __init__(self, longest: int = LONGEST) -> None:
+        self._rest = bytearray()
+        self._longest = longest
+        self._cut = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes the next bytes and returns the lines that are complete now, as one block; it may be empty."""
+        if len(data) > self._longest:
+            at = range(0, len(data), self._longest)
+            return b"".join([self.feed(data[start : start + self._longest]) for start in at])
+        end = data.rfind(b"\n") + 1
+        if not end:
+            self._keep(data)
+            return b""
+        if not self._rest and not self._cut:
+            block = data[:end]
+        else:
+            first = data.find(b"\n") + 1
+            self._keep(data[: first - 1])
+            block = self._finished() + data[first:end]
+        if end < len(data):
+            self._keep(data[end:])
+        return block
+
+    def finish(self) -> bytes:
+        """The unfinished line, with an end of its own, or nothing."""
+        if not self._rest and not self._cut:
+            return b""
+        return self._finished()
+
+    def _keep(self, data: bytes) -> None:
+        rest = self._rest
+        if self._cut and b"\r" not in data:
+            return
+        rest += data
+        # The last character may be the first half of a line's end.
+        rewritten = rest.rfind(b"\r", 0, len(rest) - 1) + 1
+        if rewritten:
+            del rest[:rewritten]
+            self._cut = False
+        if len(rest) > _COMPACT and b"\b" in data:
+            rest[:] = _rub_out(rest.decode(errors="surrogateescape")).encode(errors="surrogateescape")
+        if len(rest) > self._longest:
+            returned = rest.endswith(b"\r")
+            del rest[between_characters(rest, self._longest) :]
+            if returned:
+                rest += b"\r"
+            self._cut = True
+
+    def _finished(self) -> bytes:
+        line = self._rest.rstrip(b"\r") + "…\n".encode() if self._cut else self._rest + b"\n"
+        self._rest.clear()
+        self._cut = False
+        return bytes(line)
+
+
+def between_characters(data: bytes | bytearray, at: int) -> int:
+    """The last place not after ``at`` where no UTF-8 character is split; ``at`` itself where it is no UTF-8."""
+    for back in range(4):
+        if at - back <= 0:
+            break
+        if data[at - back] & 0xC0 != 0x80:
+            return at - back
+    return at
+
+
+def clean(block: bytes, *, terminal: bool, colour: bool) -> bytes:
+    """Whole lines as they may be shown.
+
+    Of a line that was rewritten (by carriage returns or backspaces) the last state is left, what is no UTF-8
+    becomes U+FFFD, and control sequences are gone but for colours, where these are wanted. Lines for the runner
+    (``::taskrun ...``) are left out.
+
+    Args:
+        block: Whole lines.
+        terminal: It goes to a terminal: single control characters are taken out as well.
+        colour: Keep colours; each line ends without one.
+    """
+    if _OWN in block:
+        block = _protocol.sub(b"", block)
+    if b"\r" in block:
+        block = _rewritten.sub(b"", _returns_at_end.sub(b"\n", block))
+    odd = b"\x1b" in block or b"\b" in block
+    if block.isascii():
+        if not odd and not terminal:
+            return block
+        text = block.decode("ascii")
+    else:
+        try:
+            text = block.decode()
+        except UnicodeDecodeError:
+            text = block.decode(errors="replace")
+        else:
+            if not odd and not terminal:
+                return block
+    if odd or (terminal and _to_terminals(text)):
+        # "\n" alone ends a line: str.splitlines() would see more ends than terminals do.
+        lines = [_clean_line(line, terminal=terminal, colour=colour) for line in text.split("\n")[:-1]]
+        text = "\n".join(lines) + "\n" if lines else ""
+    return text.encode()
+
+
+def _clean_line(line: str, *, terminal: bool, colour: bool) -> str:
+    if "\b" in line:
+        line = _rub_out(line)
+    if not terminal and "\x1b" not in line:
+        return line
+    return strip_control(line, colour=colour)
+
+
+def _rub_out(text: str) -> str:
+    """What is left on a line when backspaces have been typed over."""
+    if "\b" not in text:
+        return text
+    shown: list[str] = []
+    for char in text:
+        if char != "\b":
+            shown.append(char)
+        elif shown:
+            shown.pop()
+    return "".join(shown)
+
+
+def label(block: bytes, name: bytes, bare: bytes | None = None) -> bytes | memoryview:
+    """Puts ``name`` before each line of a block of whole lines.
+
+    Args:
+        block: Whole lines, not none.
+        name: The label with its separator.
+        bare: Lines that begin with this are left as they are: a CI service reads its commands at a line's start only.
+    """
+    marked = name + block
+    if bare is not None and bare in block:
+        return _label_but(block, name, bare)
+    labelled = marked.replace(b"\n", b"\n" + name)
+    return memoryview(labelled)[: len(labelled) - len(name)]
+
+
+def _label_but(block: bytes, name: bytes, bare: bytes) -> bytes:
+    lines = block.splitlines(keepends=True) if b"\r" not in block else [x + b"\n" for x in block.split(b"\n")[:-1]]
+    return b"".join([line if line.startswith(bare) else name + line for line in lines])

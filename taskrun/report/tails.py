@@ -1,0 +1,101 @@
+"""The last output of running tasks, and of those that failed, for the live view and the failure blocks."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from taskrun.events import Stamped, TaskEnd, TaskOutput, TaskRetry, TaskStart
+from taskrun.model import State, Value
+from taskrun.output.text import strip_control
+from taskrun.report.lines import WholeLines, clean
+from taskrun.report.protocol import Reporter
+
+LINES = 10
+"""Lines of a failed task's output that its failure block shows."""
+
+_ENOUGH = 16 << 10  # bytes per attempt that are kept at least, if there are so many
+_KEPT = 12  # failed tasks whose tail is kept: the blocks are fewer
+_PEEK = 2048
+
+
+class Tail(Value, frozen=True):
+    """The last lines of an attempt.
+
+    Attributes:
+        lines: Without their ends, as text without control sequences, in the order in which they were complete.
+        total: How many there were; ``None``: not counted.
+    """
+
+    lines: tuple[str, ...] = ()
+    total: int | None = 0
+
+
+class _Kept:
+    """The last pieces of one attempt's output, by reference: nothing is copied while it runs."""
+
+    __slots__ = ("cut", "ends", "open", "pieces", "size")
+
+    def __init__(self) -> None:
+        self.pieces: deque[tuple[str, bytes]] = deque()
+        self.size = 0
+        self.ends = 0  # newlines seen
+        self.open: set[str] = set()  # streams whose last line has no end yet
+        self.cut = False
+
+    def add(self, stream: str, data: bytes) -> None:
+        self.pieces.append((stream, data))
+        self.size += len(data)
+        self.ends += data.count(b"\n")
+        if data.endswith(b"\n"):
+            self.open.discard(stream)
+        else:
+            self.open.add(stream)
+        while self.size - len(self.pieces[0][1]) >= _ENOUGH:
+            self.size -= len(self.pieces.popleft()[1])
+            self.cut = True
+
+    def tail(self) -> Tail:
+        streams = {"stdout": WholeLines(), "stderr": WholeLines()}
+        blocks = [streams[stream].feed(data) for stream, data in self.pieces]
+        blocks += [lines.finish() for lines in streams.values()]
+        text = clean(b"".join(blocks), terminal=True, colour=False).decode()
+        return Tail(lines=tuple(text.split("\n")[:-1][-LINES:]), total=self.ends + len(self.open))
+
+
+class Tails(Reporter):
+    """A reporter that shows nothing: others ask it."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, _Kept] = {}
+        self._failed: dict[str, Tail] = {}
+
+    def handle(self, stamped: Stamped) -> None:
+        """Takes the next event."""
+        event = stamped.event
+        if type(event) is TaskOutput:
+            kept = self._running.get(event.task)
+            if kept is None:
+                kept = self._running[event.task] = _Kept()
+            kept.add(event.stream, event.data)
+        elif type(event) is TaskStart or type(event) is TaskRetry:
+            self._running.pop(event.task, None)
+        elif type(event) is TaskEnd:
+            kept = self._running.pop(event.task, None)
+            if event.state in {State.FAILED.value, State.TIMED_OUT.value} and len(self._failed) < _KEPT:
+                self._failed[event.task] = Tail() if kept is None else kept.tail()
+
+    def of_failed(self, task: str) -> Tail | None:
+        """The tail of a failed task's last attempt; ``None`` if too many had failed before to keep it."""
+        return self._failed.get(task)
+
+    def last_line(self, task: str) -> str:
+        """The last line that a running task wrote, finished or not, as text; empty if there is none."""
+        kept = self._running.get(task)
+        if kept is None or not kept.pieces:
+            return ""
+        peek = kept.pieces[-1][1][-_PEEK:]
+        for piece in reversed(peek.replace(b"\r", b"\n").replace(b"\b", b"\n").split(b"\n")):
+            line = strip_control(piece.decode(errors="replace"), colour=False).strip()
+            if line:
+                return line
+        return ""

@@ -1,0 +1,131 @@
+"""The status lines of a run, as text: the same words in every mode. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskrun.model import Leftover, State
+from taskrun.report.text import Ink, clock_time, count, percent, shell_words, short_time, stopwatch, visible, word
+
+if TYPE_CHECKING:
+    from taskrun.events import DiagnosticEvent, TaskEnd, TaskMessage, TaskProgress, TaskRetry, TaskStart
+
+_FAILURES = frozenset({State.FAILED.value, State.TIMED_OUT.value})
+_ENDS = {
+    State.SUCCEEDED.value: ("OK", "good"),
+    State.FAILED.value: ("FAIL", "bad"),
+    State.TIMED_OUT.value: ("TIMEOUT", "bad"),
+    State.CANCELLED.value: ("STOPPED", "warn"),
+    State.SKIPPED.value: ("SKIPPED", "faint"),
+    State.NOT_STARTED.value: ("NOT RUN", "faint"),
+}
+
+
+def failed(event: TaskEnd) -> bool:
+    """Whether the task itself failed, excused or not; victims have not."""
+    return event.state in _FAILURES
+
+
+def status_word(state: str) -> tuple[str, str]:
+    """The word for a settled state, and its style."""
+    return _ENDS.get(state, (state.upper(), "strong"))
+
+
+def command(start: TaskStart) -> str:
+    """What was started, in one line, as one would type it."""
+    if start.shell is not None:
+        return visible(" ".join(start.shell.split("\n")).strip())
+    if start.target is not None:
+        return f"{start.target}()"
+    return shell_words(start.argv)
+
+
+def end_line(event: TaskEnd, ink: Ink) -> str:
+    """How a task ended."""
+    text, style = status_word(event.state)
+    notes = []
+    if event.reason:
+        notes.append(visible(event.reason))
+    elif event.cause is not None:
+        notes.append(f"because of {visible(event.cause)}")
+    if event.attempt > 1:
+        notes.append(f"attempt {event.attempt}")
+    if event.allowed:
+        notes.append("allowed to fail")
+    if event.leaked:
+        notes.append(left_behind(event.leaked))
+    head = f"{ink.paint(style, word(text))}  {stopwatch(event.elapsed)} {ink.paint('strong', visible(event.task))}"
+    return f"{head}  {', '.join(notes)}" if notes else head
+
+
+def retry_line(event: TaskRetry, ink: Ink) -> str:
+    """An attempt failed and there will be another."""
+    head = f"{ink.paint('warn', word('RETRY'))}  {stopwatch(event.elapsed)} {ink.paint('strong', visible(event.task))}"
+    when = f"in {short_time(event.delay)}" if event.delay > 0 else "now"
+    return f"{head}  {visible(event.why)}, attempt {event.attempt + 1} {when}"
+
+
+def progress_note(event: TaskProgress) -> str:
+    """What is known beside the percent."""
+    notes = []
+    if event.phase is not None and event.phases:
+        notes.append(f"phase {event.phase}/{event.phases}")
+    if event.eta is not None:
+        notes.append(f"eta {clock_time(event.eta)}")
+    if event.message:
+        notes.append(visible(event.message))
+    return "  ".join(notes)
+
+
+def progress_line(event: TaskProgress, ink: Ink) -> str:
+    """How far a task is."""
+    share = word("" if event.fraction is None else percent(event.fraction))
+    return f"{ink.paint('info', share)}  {visible(event.task)}  {progress_note(event)}".rstrip()
+
+
+def left_behind(leaked: tuple[Leftover, ...]) -> str:
+    """``left 2 processes behind (sleep 50, cat), killed``."""
+    named = ", ".join(visible(one.command) for one in leaked[:3])
+    more = f" and {len(leaked) - 3:,} more" if len(leaked) > 3 else ""
+    end = "killed" if all(one.killed for one in leaked) else "some could not be killed"
+    return f"left {count(len(leaked), 'process', 'processes')} behind ({named}{more}), {end}"
+
+
+def diagnostic_line(event: DiagnosticEvent, ink: Ink) -> str:
+    """A mistake or a warning, in one line."""
+    one = event.diagnostic
+    place = ""
+    if one.file is not None:
+        place = f"{visible(one.file)}:{one.span.line}:{one.span.column}: " if one.span else f"{visible(one.file)}: "
+    notes = "".join(f" ({visible(text)})" for text in (one.label,) if text)
+    level = ink.paint("bad" if one.level == "error" else "warn", f"{one.level}:")
+    return f"taskrun: {level} {place}{visible(one.message)}{notes}"
+
+
+def cancel_line(reason: str, running: int, *, killing: bool) -> str:
+    """Running tasks are being stopped."""
+    tasks = count(running, "task")
+    if killing:
+        return f"Killing {tasks}"
+    if reason in {"SIGINT", "interrupted"}:
+        return f"Interrupted: stopping {tasks} (Ctrl+C again to kill)"
+    return f"Stopping {tasks}: {visible(reason)}" if reason else f"Stopping {tasks}"
+
+
+def message_line(event: TaskMessage, ink: Ink) -> str:
+    """A warning or an error that a task sent itself."""
+    text, style = ("WARN", "warn") if event.level == "warning" else ("ERROR", "bad")
+    return f"{ink.paint(style, word(text))}  {visible(event.task)}  {visible(event.text)}"
+
+
+def heartbeat_line(running: list[str], more: int, ink: Ink) -> str:
+    """Nothing has been said for a while: who still runs."""
+    named = ", ".join(running) + (f", and {more:,} more" if more else "")
+    return f"{ink.paint('info', word('RUNNING'))}  {named}"
+
+
+def command_lines(start: TaskStart) -> list[str]:
+    """What was started, as one would type it; a shell command line may have several lines."""
+    if start.shell is not None:
+        return [visible(line.rstrip()) for line in start.shell.strip("\n").split("\n")]
+    return [command(start)]
