@@ -8,19 +8,26 @@ no import, which matters where a template runs under another interpreter than it
 from __future__ import annotations
 
 import _socket
+import errno
 import marshal
+import os
+import sys
 from typing import Any
 
 _FORMAT = 2
-MAX_FDS = 16
+MAX_FRAME = 256 << 20  # bytes; no message comes near it, so a longer one is noise
 _SPACE = _socket.CMSG_SPACE(4 * 253)  # SCM_MAX_FD on Linux
 # Linux closes over exec what it receives this way at once; elsewhere the receiver sets the flag itself, which is safe
 # only because the processes that receive have one thread.
 _CLOEXEC: int = getattr(_socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-class Disconnected(Exception):
+class Disconnected(Exception):  # noqa: N818 - it is how a conversation ends, not a mistake
     """The other end is gone: EOF, or ECONNRESET because it died with our data unread."""
+
+
+class MalformedFrame(ValueError):  # noqa: N818 - the word of the protocol
+    """What came is no frame; the stream cannot be trusted any more."""
 
 
 def pack(value: Any) -> bytes:
@@ -30,61 +37,98 @@ def pack(value: Any) -> bytes:
 
 
 class FrameReader:
-    """Cuts received bytes into values. Descriptors queue in order; each message must say how many it owns."""
+    """Cuts received bytes into values, and keeps the descriptors that came with them until they are taken.
+
+    A frame with descriptors is sent by one ``sendmsg`` of its own, all of them at its first byte: so one set belongs
+    to one frame, and sets come in the order of their frames.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self.fds: list[int] = []
+        self._sets: list[list[int]] = []
 
     def receive(self, sock: _socket.socket) -> list[Any]:
         """Reads once and returns the whole frames that have come.
 
         Raises:
             Disconnected: The other end is gone.
+            MalformedFrame: The other end talks nonsense.
             BlockingIOError: Nothing there (non-blocking sockets).
         """
-        import os
-
         try:
-            data, ancillary, _flags, _address = sock.recvmsg(65536, _SPACE, _CLOEXEC)
+            data, ancillary, flags, _address = sock.recvmsg(65536, _SPACE, _CLOEXEC)
         except ConnectionError:
             raise Disconnected from None
         for level, kind, payload in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                for at in range(0, len(payload) - len(payload) % 4, 4):
-                    fd = int.from_bytes(payload[at : at + 4], "little")
-                    if not _CLOEXEC:
-                        os.set_inheritable(fd, False)
-                    self.fds.append(fd)
+                self._sets.append(_descriptors(payload))
+        if flags & _socket.MSG_CTRUNC and not ancillary:
+            self._sets.append([])  # not one of them fitted into our table: take_fds says so
         if not data:
             raise Disconnected
         return self.feed(data)
 
     def feed(self, data: bytes) -> list[Any]:
-        """Adds bytes and returns the values that are complete."""
+        """Adds bytes and returns the values that are complete.
+
+        Raises:
+            MalformedFrame: The other end talks nonsense.
+        """
         buffer = self._buffer
         buffer += data
         values = []
         at, end = 0, len(buffer)
         while end - at >= 4:
             length = int.from_bytes(buffer[at : at + 4], "little")
+            if length > MAX_FRAME:
+                raise MalformedFrame(f"a frame of {length} bytes")
             if end - at - 4 < length:
                 break
-            values.append(marshal.loads(buffer[at + 4 : at + 4 + length]))
+            try:
+                values.append(marshal.loads(buffer[at + 4 : at + 4 + length]))
+            except (ValueError, EOFError, TypeError) as error:
+                raise MalformedFrame(str(error)) from error
             at += 4 + length
         if at:
             del buffer[:at]
         return values
 
     def take_fds(self, count: int) -> list[int]:
-        """The next ``count`` descriptors, in the order in which they were sent."""
-        taken = self.fds[:count]
-        del self.fds[:count]
+        """The ``count`` descriptors that came with the next frame that has any; they are the caller's to close.
+
+        Raises:
+            OSError: EMFILE: the kernel dropped some, because this process may have no more. None is left open.
+            MalformedFrame: None came at all.
+        """
+        if not count:
+            return []
+        if not self._sets:
+            raise MalformedFrame("descriptors are missing")
+        taken = self._sets.pop(0)
+        if len(taken) != count:
+            for fd in taken:
+                os.close(fd)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
         return taken
 
+    def close(self) -> None:
+        """Closes the descriptors that nobody took."""
+        for fds in self._sets:
+            for fd in fds:
+                os.close(fd)
+        self._sets.clear()
 
-def send_fds(sock: _socket.socket, data: bytes, fds: list[int]) -> int:
+
+def _descriptors(payload: bytes) -> list[int]:
+    """The descriptors in an SCM_RIGHTS payload, closed over exec."""
+    fds = [int.from_bytes(payload[at : at + 4], sys.byteorder) for at in range(0, len(payload) - 3, 4)]
+    if not _CLOEXEC:
+        for fd in fds:
+            os.set_inheritable(fd, False)
+    return fds
+
+
+def send_fds(sock: _socket.socket, data: bytes | bytearray, fds: list[int]) -> int:
     """Sends ``data`` with descriptors attached to its first byte; returns how many bytes went."""
-    import array
-
-    return sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))])
+    rights = b"".join([fd.to_bytes(4, sys.byteorder) for fd in fds])
+    return sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])

@@ -1,0 +1,73 @@
+"""The host's event loop: descriptors, timers and SIGCHLD, in one thread. It knows nothing of tasks."""
+
+from __future__ import annotations
+
+import _signal
+import heapq
+import os
+import select
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+now = time.monotonic
+
+
+class Loop:
+    """Calls back when a descriptor is readable, when a time has come, and when a child may have changed."""
+
+    def __init__(self) -> None:
+        self._poll = select.poll()
+        self._readers: dict[int, Callable[[], None]] = {}
+        self._timers: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = 0
+        self._wake = -1
+
+    def watch(self, fd: int, ready: Callable[[], None], *, write: bool = False) -> None:
+        """Calls ``ready`` whenever ``fd`` can be read (or has hung up); with ``write`` also when it can be written."""
+        self._readers[fd] = ready
+        self._poll.register(fd, select.POLLIN | (select.POLLOUT if write else 0))
+
+    def unwatch(self, fd: int) -> None:
+        """Forgets ``fd``; must come before it is closed."""
+        if self._readers.pop(fd, None) is not None:
+            self._poll.unregister(fd)
+
+    def watch_children(self, ready: Callable[[], None]) -> None:
+        """Calls ``ready`` after each SIGCHLD, several of which may be one call."""
+        reading, writing = os.pipe()
+        os.set_blocking(reading, False)
+        os.set_blocking(writing, False)
+
+        def drain() -> None:
+            try:
+                os.read(reading, 4096)
+            except BlockingIOError:
+                return
+            ready()
+
+        self.watch(reading, drain)
+        _signal.signal(_signal.SIGCHLD, lambda _number, _frame: None)  # the default would write nothing to the pipe
+        _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+
+    def after(self, delay: float, ready: Callable[[], None]) -> None:
+        """Calls ``ready`` once, ``delay`` seconds from now. What it asked for may have become moot: it must look."""
+        self._order += 1
+        heapq.heappush(self._timers, (now() + delay, self._order, ready))
+
+    def step(self) -> None:
+        """Waits for the next thing to do, and does what is due."""
+        for fd, _events in self._poll.poll(self._wait()):
+            ready = self._readers.get(fd)
+            if ready is not None:  # an earlier callback of this round may have closed it
+                ready()
+        while self._timers and self._timers[0][0] <= now():
+            heapq.heappop(self._timers)[2]()
+
+    def _wait(self) -> int | None:
+        """Milliseconds until the next timer; ``None``: none is set."""
+        if not self._timers:
+            return None
+        return max(0, int((self._timers[0][0] - now()) * 1000 + 0.999))

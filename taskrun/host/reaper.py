@@ -1,0 +1,311 @@
+"""How attempts end: leaders' exits, what outlives them, kills, reaping, and the last sweep. It starts nothing."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import time
+from typing import TYPE_CHECKING
+
+from taskrun.host.kinship import Kinship
+from taskrun.host.loop import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taskrun.host.leader import Leader
+    from taskrun.host.loop import Loop
+    from taskrun.host.platform import Platform, Seen
+
+LEAK_WINDOW = 0.2  # seconds between a leader's exit and the killing of what holds on
+GIVE_UP = 5.0  # seconds of killing, after which a process counts as unkillable
+_BURST = 0.02  # seconds that one round of killing may keep the host from its other duties
+_NAMED = 32  # left-over processes that are named per attempt
+
+Ended = tuple[int | None, float, int, list[tuple[int, str]], list[tuple[int, str]]]
+"""Wait status (None: it could not be killed), CPU seconds, peak bytes, leaked, unkillable: both (pid, command)."""
+
+
+class Reaper:
+    """Watches leaders to their end and beyond.
+
+    Args:
+        platform: Where processes are looked at and signalled.
+        loop: For timers.
+        ended: Called once for each leader.
+        forks_open: Whether some child may be a worker that a template has not named yet: strangers are then not
+            reaped, since their status may be wanted.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        loop: Loop,
+        ended: Callable[[Leader, Ended], None],
+        forks_open: Callable[[], bool],
+    ) -> None:
+        self.leaders: dict[int, Leader] = {}
+        self.kin = Kinship(platform)
+        self._platform = platform
+        self._loop = loop
+        self._ended = ended
+        self._forks_open = forks_open
+        self._by_pid: dict[int, Leader] = {}
+        self._others: dict[int, Callable[[], None]] = {}
+        self._own: set[int] = set()
+
+    # --- who is ours ---
+
+    def add(self, leader: Leader) -> None:
+        """From now on the leader's end is ours to bring about and to report."""
+        self.kin.add(leader, alone=not self._others)
+        self.leaders[leader.id] = leader
+        self._by_pid[leader.pid] = leader
+        self._own.add(leader.pid)
+
+    def add_other(self, pid: int, exited: Callable[[], None]) -> None:
+        """A child that is no leader: ``exited`` is called when it has ended, and reaps it."""
+        self._others[pid] = exited
+        self._own.add(pid)
+        self.kin.not_alone()
+
+    def remove_other(self, pid: int) -> None:
+        """Forgets a child that is no leader; it is a stranger from now on."""
+        self._others.pop(pid, None)
+        self._own.discard(pid)
+
+    def strays(self) -> list[Seen]:
+        """Processes below us that no leader and no other known child is an ancestor of."""
+        return self._platform.strays(self._own)
+
+    # --- exits ---
+
+    def look(self) -> None:
+        """Finds the children that have ended. For SIGCHLD, which tells neither who nor how many."""
+        if self._look_quickly():
+            return
+        for pid in list(self._own):
+            if self._platform.exited(pid):
+                self._exited(pid)
+        self._reap_strangers()
+        for leader in list(self.leaders.values()):
+            if leader.exited and not leader.killing:
+                self._settle(leader)
+
+    def _look_quickly(self) -> bool:
+        """The way without a kept zombie; False: there is one, and it hides the others from P_ALL."""
+        try:
+            while True:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                if info is None:
+                    return True
+                if not self._exited(info.si_pid):
+                    return False
+        except ChildProcessError:
+            return True
+        except AttributeError:  # macOS before Python 3.13 has no waitid
+            return False
+
+    def _exited(self, pid: int) -> bool:
+        """One child that has ended; False: its zombie is kept."""
+        leader = self._by_pid.get(pid)
+        if leader is not None:
+            if not leader.exited:
+                leader.exited = True
+                if not leader.killing:
+                    self._settle(leader)
+                else:
+                    self._kill_round(leader)
+            return leader.id not in self.leaders
+        other = self._others.get(pid)
+        if other is not None:
+            other()
+            return pid not in self._own
+        if self._forks_open():
+            return False
+        return _reap(pid)
+
+    def _reap_strangers(self) -> None:
+        """Reaps ended children that nobody waits for, each by its pid."""
+        if self._forks_open():
+            return
+        for pid in self._platform.children() - self._own:
+            _reap(pid)
+
+    # --- what outlives a leader ---
+
+    def _left(self, leader: Leader) -> tuple[list[Seen], bool]:
+        strays = self.strays()
+        return self.kin.left_of(leader, strays) if strays else ([], False)
+
+    def _settle(self, leader: Leader) -> None:
+        """The leader is dead: the attempt has ended if nothing else of it lives; else that has some time left."""
+        left, unsure = self._left(leader)
+        if not left and not unsure:
+            self._bury(leader, [])
+            return
+        delay = 0.05
+        if left and not leader.asked:
+            if leader.leak_at is None:
+                leader.leak_at = now() + LEAK_WINDOW
+            elif now() >= leader.leak_at:
+                self._note_leak(leader, left)
+                self.kill(leader)
+                return
+            delay = max(0.002, min(0.02, leader.leak_at - now()))
+        elif not left:
+            delay = 0.002
+        self._loop.after(delay, lambda: self._settle_again(leader))
+
+    def _settle_again(self, leader: Leader) -> None:
+        if leader.id in self.leaders and not leader.killing:
+            self._reap_strangers()
+            self._settle(leader)
+
+    def _note_leak(self, leader: Leader, left: list[Seen]) -> None:
+        for seen in left:
+            if len(leader.leaked) < _NAMED:
+                leader.leaked[seen.pid] = self._platform.command(seen.pid)
+
+    # --- signals ---
+
+    def stop(self, leader: Leader, number: int) -> None:
+        """Signals all of the attempt, and continues what is stopped, since that would not notice."""
+        leader.asked = True
+        others = self._outside(leader)
+        _signal_group(leader.pid, number)
+        for seen in others:
+            self._platform.signal(seen, number)
+        _signal_group(leader.pid, _signal.SIGCONT)
+        for seen in others:
+            self._platform.signal(seen, _signal.SIGCONT)
+
+    def _outside(self, leader: Leader) -> list[Seen]:
+        """What belongs to the attempt but is not in its leader's group."""
+        strays, _unsure = self._left(leader)
+        return [seen for seen in self.kin.below(leader) + strays if seen.group != leader.pid]
+
+    def kill(self, leader: Leader) -> None:
+        """Kills all of the attempt, until nothing of it is alive or ``GIVE_UP`` is over."""
+        if leader.killing:
+            return
+        leader.killing = True
+        leader.give_up = now() + GIVE_UP
+        self._kill_round(leader)
+
+    def _kill_round(self, leader: Leader) -> None:
+        """Kills what there is until nothing new turns up, for a short while; comes back for the rest."""
+        until = now() + _BURST
+        known: set[tuple[int, int]] = set()
+        while leader.id in self.leaders:
+            self._freeze(leader)
+            _signal_group(leader.pid, _signal.SIGKILL)
+            left, unsure = self._left(leader)
+            for seen in left:
+                self._platform.signal(seen, _signal.SIGKILL)
+            leader.exited = leader.exited or self._platform.exited(leader.pid) is True
+            if leader.exited and not left and not unsure:
+                self._bury(leader, [])
+                return
+            found = {(seen.pid, seen.start) for seen in left}
+            if now() >= until or found <= known:
+                break
+            known |= found
+        self._reap_strangers()
+        if now() < leader.give_up:
+            self._loop.after(0.002, lambda: self._kill_again(leader))
+        else:
+            left, _unsure = self._left(leader)
+            self._bury(leader, [(seen.pid, self._platform.command(seen.pid)) for seen in left[:_NAMED]])
+
+    def _kill_again(self, leader: Leader) -> None:
+        if leader.id in self.leaders:
+            self._kill_round(leader)
+
+    def _freeze(self, leader: Leader) -> None:
+        """Stops what the leader has outside its group, so that nothing is born there while its parents die.
+
+        The group needs none of it: the kernel signals a group as one.
+        """
+        frozen: set[tuple[int, int]] = set()
+        until = now() + _BURST
+        while now() < until:
+            fresh = [seen for seen in self.kin.below(leader) if (seen.pid, seen.start) not in frozen]
+            if not any(seen.group != leader.pid for seen in fresh):
+                return
+            for seen in fresh:
+                frozen.add((seen.pid, seen.start))
+                self._platform.signal(seen, _signal.SIGSTOP)
+
+    # --- the end of an attempt ---
+
+    def _bury(self, leader: Leader, unkillable: list[tuple[int, str]]) -> None:
+        """Reaps the leader and reports; after this its pid may be anybody's."""
+        status: int | None = None
+        cpu, peak = 0.0, 0
+        self._own.discard(leader.pid)
+        if leader.exited:
+            _pid, status, usage = os.wait4(leader.pid, 0)
+            cpu, peak = usage.ru_utime + usage.ru_stime, self._platform.peak(usage.ru_maxrss)
+        else:
+            unkillable.append((leader.pid, self._platform.command(leader.pid)))
+            self.add_other(leader.pid, lambda: self._reap_late(leader.pid))
+        del self.leaders[leader.id], self._by_pid[leader.pid]
+        self.kin.remove(leader)
+        self._ended(leader, (status, cpu, peak, list(leader.leaked.items()), unkillable))
+
+    def _reap_late(self, pid: int) -> None:
+        _reap(pid)
+        self.remove_other(pid)
+
+    # --- the end of the run ---
+
+    def sweep(self, seconds: float, skip: set[int]) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+        """Kills and reaps everything below us, until there is nothing or the time is over.
+
+        Args:
+            seconds: How long to try.
+            skip: Children that are ours by nature (templates): killed, but not named.
+
+        Returns:
+            What was killed, and what could not be: (pid, command) each.
+        """
+        until = now() + seconds
+        named: dict[int, str] = {}
+        while True:
+            alive = []
+            for seen in self._platform.tree(self._platform.children()):
+                if not seen.dead:
+                    alive.append(seen.pid)
+                    if seen.pid not in skip and seen.pid not in named and len(named) < _NAMED:
+                        named[seen.pid] = self._platform.command(seen.pid)
+                    self._platform.signal(seen, _signal.SIGKILL)
+            for pid in self._platform.children():
+                _reap(pid)
+            if not alive and not self._platform.children():
+                return list(named.items()), []
+            if now() >= until:
+                stuck = [(pid, named.pop(pid, "")) for pid in alive if self._platform.look(pid)]
+                return list(named.items()), stuck
+            time.sleep(0.0005)
+
+
+def _reap(pid: int) -> bool:
+    """Reaps one child if it has ended; True: there is no such child now."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
+
+
+def _signal_group(pid: int, number: int) -> None:
+    """Signals a leader's group; and, while a worker has not made its own yet, the worker."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            return
+    except PermissionError:  # all of the group run as another user (or macOS: it is but a zombie)
+        return
