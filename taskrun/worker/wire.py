@@ -23,7 +23,7 @@ FRAME_LIMIT = RESULT_LIMIT + 64 * 1024
 # --- runner to worker -------------------------------------------------------------------------------------------------
 
 
-class Call(Value, tag="call"):
+class Call(Value, frozen=True, tag="call"):
     """The one call that a worker carries out; sent once the host has confirmed the worker's pid.
 
     Attributes:
@@ -35,7 +35,7 @@ class Call(Value, tag="call"):
 
     target: str
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
     lax: tuple[str, ...] = ()
     time_left: float | None = None
     restored: bytes | None = None
@@ -43,13 +43,13 @@ class Call(Value, tag="call"):
     attempt: int = 1
 
 
-class ClockUpdate(Value, tag="clock"):
+class ClockUpdate(Value, frozen=True, tag="clock"):
     """The attempt's clock was moved, after a suspension for instance; seconds from now."""
 
     time_left: float | None
 
 
-class CheckpointSaved(Value, tag="saved"):
+class CheckpointSaved(Value, frozen=True, tag="saved"):
     """The checkpoint is safely on disk, or could not be written: then ``error`` says why."""
 
     id: int
@@ -59,11 +59,11 @@ class CheckpointSaved(Value, tag="saved"):
 # --- worker to runner -------------------------------------------------------------------------------------------------
 
 
-class Started(Value, tag="started"):
+class Started(Value, frozen=True, tag="started"):
     """Imports and conversions are done, the function is about to be called: clocks start."""
 
 
-class Progress(Value, tag="progress"):
+class Progress(Value, frozen=True, tag="progress"):
     """How far the function says it is."""
 
     done: float
@@ -71,33 +71,33 @@ class Progress(Value, tag="progress"):
     message: str = ""
 
 
-class Status(Value, tag="status"):
+class Status(Value, frozen=True, tag="status"):
     """What the function says it is doing."""
 
     text: str
 
 
-class Message(Value, tag="message"):
+class Message(Value, frozen=True, tag="message"):
     """Something for the user; ``level`` is ``"warning"`` or ``"error"``."""
 
     level: str
     text: str
 
 
-class Checkpoint(Value, tag="checkpoint"):
+class Checkpoint(Value, frozen=True, tag="checkpoint"):
     """JSON to keep for later attempts; answered by ``CheckpointSaved`` with the same id."""
 
     id: int
     value: bytes
 
 
-class Result(Value, tag="result"):
+class Result(Value, frozen=True, tag="result"):
     """The function returned; ``value`` is JSON. The last frame of a worker that did well."""
 
     value: bytes
 
 
-class Failure(Value, tag="failure"):
+class Failure(Value, frozen=True, tag="failure"):
     """The call did not return a value. The last frame of a worker that did not do well.
 
     Attributes:
@@ -125,23 +125,14 @@ class Failure(Value, tag="failure"):
 
 
 AnyMessage: TypeAlias = (
-    Call
-    | ClockUpdate
-    | CheckpointSaved
-    | Started
-    | Progress
-    | Status
-    | Message
-    | Checkpoint
-    | Result
-    | Failure
+    Call | ClockUpdate | CheckpointSaved | Started | Progress | Status | Message | Checkpoint | Result | Failure
 )
 
 
 # --- inspection -------------------------------------------------------------------------------------------------------
 
 
-class CallSite(Value):
+class CallSite(Value, frozen=True):
     """One call to check before anything starts.
 
     Attributes:
@@ -154,12 +145,12 @@ class CallSite(Value):
     id: int
     target: str
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     lax: tuple[str, ...] = ()
 
 
-class InspectRequest(Value):
+class InspectRequest(Value, frozen=True):
     """Calls to check.
 
     Attributes:
@@ -169,11 +160,11 @@ class InspectRequest(Value):
     """
 
     calls: tuple[CallSite, ...]
-    open_keys: dict[str, str] = {}
+    open_keys: dict[str, str] = msgspec.field(default_factory=dict)
     import_timeout: float | None = None
 
 
-class Mistake(Value):
+class Mistake(Value, frozen=True):
     """Why a module cannot be imported, or a target not be called.
 
     Attributes:
@@ -195,7 +186,7 @@ class Mistake(Value):
     traceback: str = ""
 
 
-class ModuleReport(Value):
+class ModuleReport(Value, frozen=True):
     """How the import of one module went.
 
     Attributes:
@@ -209,7 +200,7 @@ class ModuleReport(Value):
     seconds: float = 0.0
 
 
-class Parameter(Value):
+class Parameter(Value, frozen=True):
     """One parameter of a target.
 
     Attributes:
@@ -218,10 +209,10 @@ class Parameter(Value):
 
     name: str
     required: bool = True
-    schema: dict[str, Any] = {}
+    schema: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class TargetReport(Value):
+class TargetReport(Value, frozen=True):
     """What a target takes.
 
     Attributes:
@@ -238,7 +229,7 @@ class TargetReport(Value):
     summary: str = ""
 
 
-class CallProblem(Value):
+class CallProblem(Value, frozen=True):
     """One thing that is wrong with one call's arguments.
 
     Attributes:
@@ -259,18 +250,18 @@ class CallProblem(Value):
     code: str = "wrong-type"
 
 
-class InspectReply(Value):
+class InspectReply(Value, frozen=True):
     """The answers: by module, by target (of modules that could be imported), and by call."""
 
-    modules: dict[str, ModuleReport] = {}
-    targets: dict[str, TargetReport] = {}
+    modules: dict[str, ModuleReport] = msgspec.field(default_factory=dict)
+    targets: dict[str, TargetReport] = msgspec.field(default_factory=dict)
     problems: tuple[CallProblem, ...] = ()
 
 
 # --- codec ------------------------------------------------------------------------------------------------------------
 
 
-class Garbled(Exception):
+class Garbled(Exception):  # noqa: N818 - what the stream is
     """What came is no frame of this protocol: something else writes to the channel."""
 
 

@@ -1,0 +1,111 @@
+"""How a worker hears that it shall stop: INT, TERM and HUP, and ``Cancelled`` raised at most once in the main thread.
+
+One state per process, since signals are the process's. It raises only between the points that the worker allows, so
+that no frame is ever sent or read by half.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from _thread import get_ident
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+
+
+class Cancelled(BaseException):
+    """The run wants this task to stop: an interrupt, a timeout, another task's failure.
+
+    Raised once in the main thread of a task function, unless the function has called ``taskrun.cancelled()`` before.
+    A ``BaseException``, so that ``except Exception`` does not swallow it. Clean up and let it pass; what has not ended
+    after the grace period is killed.
+    """
+
+    __module__ = "taskrun"
+
+
+class Interruption:
+    """Whether a stop was asked for, and whether it may be raised right now.
+
+    Attributes:
+        signal: The signal that asked first; 0: none has.
+        asked: The function has called ``cancelled()``, so nothing is raised.
+    """
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.asked = False
+        self._raised = False
+        self._waiting = False
+        self._depth = 1
+        self._main = 0
+        self._deaf = 0
+
+    def ignore(self) -> None:
+        """From now on this process is a template: signals mean nothing to it. Its forks are not meant."""
+        self._deaf = os.getpid()
+
+    def install(self) -> None:
+        """Takes over the signals. Called in the template: between a fork and the worker's start none is lost."""
+        for number in SIGNALS:
+            signal.signal(number, self.heard)
+        os.register_at_fork(after_in_child=self._forked)
+
+    def begin(self) -> None:
+        """This process is a worker, and this thread its main one."""
+        self._main = get_ident()
+
+    def heard(self, number: int, _frame: FrameType | None) -> None:
+        """The signal handler; Python calls it in the main thread, between two instructions."""
+        if os.getpid() == self._deaf:
+            return
+        if not self.signal:
+            self.signal = number
+        self._raise_if_due()
+
+    def __enter__(self) -> None:
+        """From here to ``__exit__`` nothing is raised in the main thread; other threads are never raised into."""
+        if get_ident() == self._main:
+            self._depth += 1
+
+    def __exit__(self, *_exception: object) -> None:
+        if get_ident() == self._main:
+            self._depth -= 1
+            if self._waiting:
+                self._raise_if_due()
+
+    def allow(self) -> None:
+        """The function runs from here on: a stop may be raised; raises at once if one was asked for already."""
+        self._depth = 0
+        if self.signal:
+            self._raise_if_due()
+
+    def forbid(self) -> None:
+        """The function has ended: nothing is raised any more."""
+        self._depth = 1
+
+    def _raise_if_due(self) -> None:
+        if self.asked or self._raised or not self.signal:
+            return
+        if self._depth:
+            self._waiting = True
+            return
+        self._raised = True
+        self._waiting = False
+        raise Cancelled(f"stopped by {signal.Signals(self.signal).name}")
+
+    def _forked(self) -> None:
+        """A process that the task forked gets the signals' usual meanings: ``Process.terminate()`` must end it."""
+        if not self._main:
+            return  # not yet a worker: this is how workers are made
+        self._main = 0
+        for number in SIGNALS:
+            if signal.getsignal(number) == self.heard:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+
+interruption = Interruption()

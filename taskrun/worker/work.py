@@ -1,0 +1,207 @@
+"""A worker's life, from the fork to ``_exit``: becomes a process of its own, carries out one call, and leaves."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+
+from taskrun.worker import encoding, failures, session, system, targets, wire
+from taskrun.worker.convert import Signature, bind
+from taskrun.worker.session import Session, complain
+from taskrun.worker.stopping import Cancelled, interruption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BROKEN = 70
+"""Exit status of a worker that failed by our own fault (EX_SOFTWARE)."""
+
+
+class Birth(msgspec.Struct, frozen=True, kw_only=True):
+    """What a worker is made of: what the host asked for, and what the template knows.
+
+    Attributes:
+        env: The whole environment, but the mark.
+        descriptors: Channel, stdin or ``None``, stdout, stderr.
+        host: Pid of the process that the worker must not outlive.
+        middle: Pid of the process between template and worker.
+    """
+
+    env: dict[str, str]
+    mark: str
+    descriptors: tuple[int, int | None, int, int]
+    environment: Any
+    host: int
+    middle: int
+
+
+def live(birth: Birth) -> NoReturn:
+    """The whole life of this process, which has just been forked. Never returns."""
+    status = BROKEN
+    try:
+        _become(birth)
+        status = _serve(Session(3))
+    except system.ParentGone:
+        pass  # nobody is left to report to
+    except BaseException as error:  # noqa: BLE001 - nothing may pass into the template's frames below
+        complain(failures.describe(error).traceback)
+    finally:
+        os._exit(status)
+
+
+def _become(birth: Birth) -> None:
+    """From a copy of the template to a process of its own.
+
+    Raises:
+        ParentGone: The host has died.
+    """
+    os.setsid()
+    interruption.begin()
+    system.seal_descriptors(*birth.descriptors)
+    system.set_name("taskrun-worker")
+    birth.environment.replace({**birth.env, system.MARK: birth.mark} if birth.mark else birth.env)
+    if birth.mark:
+        birth.environment.show_mark(birth.mark)
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed()  # else all workers draw the same numbers; `random` sees to this itself
+    system.await_adoption(birth.middle, birth.host)
+    system.die_with(birth.host)
+
+
+def _serve(channel: Session) -> int:
+    """Waits for the call, carries it out, answers; returns the exit status."""
+    call = channel.receive_call()
+    if call is None:
+        return 0  # the runner has thought better of it, or is gone
+    session.begin(channel)
+    answer = carry_out(call, channel)
+    _warn_of_threads(channel)
+    heard = channel.finish(answer)
+    session.begin(None)
+    if not heard:
+        complain("the task closed its channel to the runner (descriptor 3): its result is lost")
+    _leave()
+    if isinstance(answer, wire.Failure):
+        return 1 if answer.code is None else answer.code
+    return 0 if heard else 1
+
+
+def carry_out(call: wire.Call, channel: Session) -> wire.Result | wire.Failure:
+    """Imports, converts, calls, and encodes what came back. Raises nothing."""
+    try:
+        return _carry_out(call, channel)
+    except BaseException as error:  # noqa: BLE001 - a task may raise anything
+        interruption.forbid()
+        return _failure(error)
+
+
+def _carry_out(call: wire.Call, channel: Session) -> wire.Result | wire.Failure:
+    interruption.allow()
+    try:
+        function = targets.load(call.target)
+    except targets.TargetMistake as mistake:
+        return _import_failure(mistake.mistake)
+    bound = bind(Signature(function), call.args, call.kwargs, lax=call.lax)
+    if bound.problems:
+        return wire.Failure(kind="arguments", message="; ".join(_problem(problem) for problem in bound.problems))
+    channel.start(call)
+    try:
+        value = function(*bound.args, **bound.kwargs)
+    finally:
+        interruption.forbid()
+    return encode_result(value)
+
+
+def encode_result(value: object) -> wire.Result | wire.Failure:
+    """The result as JSON, or why it cannot be sent back."""
+    try:
+        data = encoding.to_json(value)
+    except encoding.NotJson as error:
+        close = getattr(value, "close", None)
+        if type(value).__name__ == "coroutine" and close is not None:
+            close()  # or Python warns that it was never awaited
+        return wire.Failure(kind="result", message=f"its result cannot be sent back: {error}")
+    if len(data) > wire.RESULT_LIMIT:
+        size = f"{len(data) / 2**20:.0f} MiB as JSON, the limit is {wire.RESULT_LIMIT // 2**20} MiB"
+        hint = "write it to a file and return the path"
+        return wire.Failure(kind="result", message=f"its result cannot be sent back: it takes {size}; {hint}")
+    return wire.Result(value=data)
+
+
+def _failure(error: BaseException) -> wire.Result | wire.Failure:
+    match error:
+        case SystemExit():
+            return _exit(error)
+        case Cancelled():
+            return failures.describe(error, "cancelled")
+        case failures.Retry():
+            after = 0.0 if error.after is None else float(error.after)
+            return msgspec.structs.replace(failures.describe(error, "retry"), retry_after=after)
+        case failures.Fail():
+            return failures.describe(error, "fail")
+        case _:
+            return failures.describe(error)
+
+
+def _exit(error: SystemExit) -> wire.Result | wire.Failure:
+    """As Python itself takes ``sys.exit``: nothing and 0 are success, a number is the status, all else is said."""
+    code = error.code
+    if code is None or code == 0:
+        return wire.Result(value=b"null")
+    if isinstance(code, int):
+        return wire.Failure(kind="exit", message=f"exit {code & 0xFF}", code=code & 0xFF)
+    text = failures.message(error)
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(text, file=sys.stderr)  # noqa: T201 - as Python does
+    return wire.Failure(kind="exit", message=text, code=1)
+
+
+def _import_failure(mistake: wire.Mistake) -> wire.Failure:
+    message = f"{mistake.message} ({mistake.hint})" if mistake.hint else mistake.message
+    return wire.Failure(
+        kind="import", message=message, traceback=mistake.traceback, file=mistake.file, line=mistake.line
+    )
+
+
+def _problem(problem: wire.CallProblem) -> str:
+    where = problem.argument + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.path)
+    return f"`{where}`: {problem.message}" + (f" ({problem.hint})" if problem.hint else "")
+
+
+def _warn_of_threads(channel: Session) -> None:
+    """Threads that go on are not waited for: says that they die with the worker."""
+    others = [t for t in threading.enumerate() if not t.daemon and t is not threading.current_thread()]
+    if others:
+        names = ", ".join(thread.name for thread in others[:5]) + (", ..." if len(others) > 5 else "")
+        text = f"{len(others)} thread{'s' * (len(others) != 1)} still running: {names}"
+        channel.send(wire.Message(level="warning", text=text))
+
+
+def _leave() -> None:
+    """What Python does at the end of a program, but for waiting: for threads, or for children of multiprocessing."""
+    pools = sys.modules.get("multiprocessing.util")
+    steps: list[Callable[[], object]] = [atexit._run_exitfuncs, _flush, system.flush_c_streams]  # noqa: SLF001 - no other way
+    if pools is not None:
+        # Its own exit function would join children: the host sees to those. What it keeps are pools and managers.
+        atexit.unregister(getattr(pools, "_exit_function", None))  # type: ignore[arg-type]  # None matches nothing
+        steps.insert(0, lambda: pools._run_finalizers(0))  # noqa: SLF001 - a failure is told below
+    for step in steps:
+        try:
+            step()
+        except BaseException as error:  # noqa: BLE001 - one that fails must not keep the others from running
+            complain(failures.describe(error).traceback)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (AttributeError, OSError, ValueError):
+            continue  # closed, replaced or full: nothing can be said there
