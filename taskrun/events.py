@@ -17,11 +17,11 @@ from taskrun.model import Diagnostic, Leftover, Value
 VERSION = 1
 
 
-class Event(Value, tag_field="event"):
+class Event(Value, frozen=True, kw_only=True, tag_field="event"):
     """Base of all events."""
 
 
-class RunStart(Event, tag="run.start"):
+class RunStart(Event, frozen=True, kw_only=True, tag="run.start"):
     """A run begins: what was asked for, and the tasks of its plan in order."""
 
     taskrun: str  # version
@@ -34,13 +34,13 @@ class RunStart(Event, tag="run.start"):
     pid: int = 0
 
 
-class TaskQueued(Event, tag="task.queued"):
+class TaskQueued(Event, frozen=True, kw_only=True, tag="task.queued"):
     """All that the task needs has settled well; it waits for slots or limits."""
 
     task: str
 
 
-class TaskStart(Event, tag="task.start"):
+class TaskStart(Event, frozen=True, kw_only=True, tag="task.start"):
     """An attempt's process exists (for Python: its worker)."""
 
     task: str
@@ -53,7 +53,7 @@ class TaskStart(Event, tag="task.start"):
     env: tuple[str, ...] = ()  # names only
 
 
-class TaskOutput(Event, tag="task.output"):
+class TaskOutput(Event, frozen=True, kw_only=True, tag="task.output"):
     """Bytes that a task wrote, as read: at most 64 KiB, any number of lines or part of one."""
 
     task: str
@@ -62,7 +62,7 @@ class TaskOutput(Event, tag="task.output"):
     data: bytes
 
 
-class TaskProgress(Event, tag="task.progress"):
+class TaskProgress(Event, frozen=True, kw_only=True, tag="task.progress"):
     """How far an attempt says it is; emitted ten times a second at most per task, and always for the last one."""
 
     task: str
@@ -77,7 +77,7 @@ class TaskProgress(Event, tag="task.progress"):
     phases: int | None = None
 
 
-class TaskMessage(Event, tag="task.message"):
+class TaskMessage(Event, frozen=True, kw_only=True, tag="task.message"):
     """A `warn` or `error` line that a task sent through its progress channel."""
 
     task: str
@@ -86,7 +86,7 @@ class TaskMessage(Event, tag="task.message"):
     text: str
 
 
-class TaskRetry(Event, tag="task.retry"):
+class TaskRetry(Event, frozen=True, kw_only=True, tag="task.retry"):
     """An attempt failed and there will be another."""
 
     task: str
@@ -99,7 +99,7 @@ class TaskRetry(Event, tag="task.retry"):
     log: str | None = None
 
 
-class TaskEnd(Event, tag="task.end"):
+class TaskEnd(Event, frozen=True, kw_only=True, tag="task.end"):
     """A task has settled. ``attempt`` is 0 where none was made."""
 
     task: str
@@ -119,30 +119,30 @@ class TaskEnd(Event, tag="task.end"):
     detail: str = ""  # longer text: a traceback
 
 
-class RunSuspend(Event, tag="run.suspend"):
+class RunSuspend(Event, frozen=True, kw_only=True, tag="run.suspend"):
     """The run was stopped by Ctrl+Z; clocks stand still."""
 
 
-class RunResume(Event, tag="run.resume"):
+class RunResume(Event, frozen=True, kw_only=True, tag="run.resume"):
     """It goes on. ``paused`` is in seconds."""
 
     paused: float
 
 
-class RunCancel(Event, tag="run.cancel"):
+class RunCancel(Event, frozen=True, kw_only=True, tag="run.cancel"):
     """Running tasks are being stopped."""
 
     reason: str
     killing: bool = False  # at once
 
 
-class DiagnosticEvent(Event, tag="diagnostic"):
+class DiagnosticEvent(Event, frozen=True, kw_only=True, tag="diagnostic"):
     """Something the user should know that is not about one attempt's outcome: mistakes, leaks of the run, warnings."""
 
     diagnostic: Diagnostic
 
 
-class RunEnd(Event, tag="run.end"):
+class RunEnd(Event, frozen=True, kw_only=True, tag="run.end"):
     """The last event of every run, also of one whose file was refused."""
 
     exit_status: int
@@ -174,7 +174,7 @@ Emit: TypeAlias = Callable[[AnyEvent], None]
 """Hands a fact to whoever listens. Must not block and must not raise."""
 
 
-class Stamped(Value):
+class Stamped(Value, frozen=True, kw_only=True):
     """An event with its place in the run: number from 1 and wall-clock time in seconds since the epoch."""
 
     seq: int

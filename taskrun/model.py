@@ -73,7 +73,7 @@ class CancelKind(enum.IntEnum):
     SECOND_SIGNAL = 7  # kill at once
 
 
-class CancelReason(Value):
+class CancelReason(Value, frozen=True, kw_only=True):
     """Why something was cancelled; ``str()`` of it is what users read.
 
     Attributes:
@@ -104,7 +104,7 @@ class CancelReason(Value):
 # --- what an attempt is -----------------------------------------------------------------------------------------------
 
 
-class BinaryCommand(Value, tag="binary"):
+class BinaryCommand(Value, frozen=True, kw_only=True, tag="binary"):
     """A program and its arguments; no shell is involved unless it is the program.
 
     Attributes:
@@ -118,7 +118,7 @@ class BinaryCommand(Value, tag="binary"):
     stdin: str | None = None
 
 
-class PythonCall(Value, tag="python"):
+class PythonCall(Value, frozen=True, kw_only=True, tag="python"):
     """A call of ``module:function`` in a worker.
 
     Attributes:
@@ -138,7 +138,7 @@ class PythonCall(Value, tag="python"):
 Command: TypeAlias = BinaryCommand | PythonCall
 
 
-class Clocks(Value):
+class Clocks(Value, frozen=True, kw_only=True):
     """Limits in time of one attempt, in seconds; ``None``: none."""
 
     timeout: float | None = None
@@ -147,7 +147,7 @@ class Clocks(Value):
     stall: float | None = None
 
 
-class ProgressSource(Value):
+class ProgressSource(Value, frozen=True, kw_only=True):
     """How progress is found in a task's output, beside the channels that every task has.
 
     Attributes:
@@ -163,7 +163,7 @@ class ProgressSource(Value):
     stream: str = "both"
 
 
-class Attempt(Value):
+class Attempt(Value, frozen=True, kw_only=True):
     """One numbered try at one task, fully resolved: everything an executor needs, and writable as JSON.
 
     Attributes:
@@ -202,24 +202,24 @@ class Attempt(Value):
 # --- how an attempt ended ---------------------------------------------------------------------------------------------
 
 
-class Exited(Value, tag="exited"):
+class Exited(Value, frozen=True, kw_only=True, tag="exited"):
     """The process ended by itself."""
 
     code: int
 
 
-class Signaled(Value, tag="signaled"):
+class Signaled(Value, frozen=True, kw_only=True, tag="signaled"):
     """A signal that was not ours ended it."""
 
     signal: int
     core_dumped: bool = False
 
 
-class Returned(Value, tag="returned"):
+class Returned(Value, frozen=True, kw_only=True, tag="returned"):
     """A Python call returned; its value is the outcome's ``result``."""
 
 
-class Raised(Value, tag="raised"):
+class Raised(Value, frozen=True, kw_only=True, tag="raised"):
     """A Python call raised.
 
     Attributes:
@@ -238,7 +238,7 @@ class Raised(Value, tag="raised"):
     kind: str = "exception"
 
 
-class NoResult(Value, tag="no-result"):
+class NoResult(Value, frozen=True, kw_only=True, tag="no-result"):
     """A worker ended, or its result could not be sent, before a result arrived.
 
     Attributes:
@@ -250,7 +250,7 @@ class NoResult(Value, tag="no-result"):
     code: int | None = None
 
 
-class ClockHit(Value, tag="clock"):
+class ClockHit(Value, frozen=True, kw_only=True, tag="clock"):
     """A clock ran out; what the process then did is in the outcome's exit_code and signal."""
 
     clock: Clock
@@ -258,7 +258,7 @@ class ClockHit(Value, tag="clock"):
     killed: bool = False  # it did not stop within the grace period
 
 
-class SpawnFailed(Value, tag="spawn-failed"):
+class SpawnFailed(Value, frozen=True, kw_only=True, tag="spawn-failed"):
     """It could not be started.
 
     Attributes:
@@ -273,20 +273,20 @@ class SpawnFailed(Value, tag="spawn-failed"):
     code: int = 126
 
 
-class Stopped(Value, tag="stopped"):
+class Stopped(Value, frozen=True, kw_only=True, tag="stopped"):
     """taskrun ended it, for a reason that is not the task's fault."""
 
     reason: CancelReason
     killed: bool = False
 
 
-class Lost(Value, tag="lost"):
+class Lost(Value, frozen=True, kw_only=True, tag="lost"):
     """The process that supervised it died; whatever it was doing is unknown."""
 
     why: str
 
 
-class LookUpFailed(Value, tag="look-up"):
+class LookUpFailed(Value, frozen=True, kw_only=True, tag="look-up"):
     """The attempt could not be put together: a look-up depends on a result that is not there."""
 
     message: str
@@ -297,7 +297,7 @@ Ending: TypeAlias = (
 )
 
 
-class Leftover(Value):
+class Leftover(Value, frozen=True, kw_only=True):
     """A process that an attempt left behind and that was killed (or could not be)."""
 
     pid: int
@@ -305,7 +305,7 @@ class Leftover(Value):
     killed: bool = True
 
 
-class Outcome(Value):
+class Outcome(Value, frozen=True, kw_only=True):
     """How one attempt ended: settled, once, by its executor.
 
     Attributes:
@@ -334,7 +334,7 @@ class Outcome(Value):
     log: str | None = None
 
 
-class StopRequest(Value):
+class StopRequest(Value, frozen=True, kw_only=True):
     """Asks an executor to end an attempt: the signal to ask with, how long to wait, and why.
 
     Attributes:
@@ -350,7 +350,7 @@ class StopRequest(Value):
 # --- mistakes ---------------------------------------------------------------------------------------------------------
 
 
-class Span(Value):
+class Span(Value, frozen=True, kw_only=True):
     """A place in a file: line and column from 1, columns in characters; ``end_column`` is one past the last."""
 
     line: int
@@ -359,7 +359,7 @@ class Span(Value):
     end_column: int
 
 
-class Diagnostic(Value):
+class Diagnostic(Value, frozen=True, kw_only=True):
     """One mistake of a user, complete enough to be shown as text, JSON or a CI annotation.
 
     Attributes:

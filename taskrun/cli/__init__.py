@@ -144,11 +144,11 @@ def leave(status: int) -> NoReturn:
             if status == 0:
                 status = EXIT_RESOURCES
     if status < 0:
-        import _signal
+        import signal
 
         number = -status
-        _signal.signal(number, _signal.SIG_DFL)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [number])
+        signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
         os.kill(os.getpid(), number)
         os._exit(128 + number)  # PID 1 survives its own signals
     os._exit(status)

@@ -11,45 +11,68 @@ import contextlib
 import os
 import shutil
 import tempfile
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taskrun.execute.pump import OnData, Pump, Stream
+
+
+class Fifo:
+    """One FIFO under way: its path for writers, its stream for us."""
+
+    __slots__ = ("path", "stream")
+
+    def __init__(self, path: str, stream: Stream) -> None:
+        self.path = path
+        self.stream = stream
 
 
 class Fifos:
     """Makes, hands out and takes back FIFOs; ``close`` removes them all."""
 
-    def __init__(self) -> None:
+    def __init__(self, pump: Pump) -> None:
+        self._pump = pump
         self._folder: str | None = None
-        self._free: list[tuple[str, int]] = []
+        self._free: list[Fifo] = []
         self._made = 0
 
-    def take(self) -> tuple[str, int]:
-        """A path and a non-blocking descriptor to read from it; the descriptor stays ours.
+    def take(self, on_data: OnData) -> Fifo:
+        """A FIFO whose lines go to ``on_data``.
 
         Raises:
-            OSError: No FIFO can be made in the temporary folder.
+            OSError: None can be made in the temporary folder.
         """
         if self._free:
-            return self._free.pop()
+            fifo = self._free.pop()
+            fifo.stream.on_data = on_data
+            return fifo
         if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="taskrun-")  # 0700
         path = os.path.join(self._folder, f"progress-{self._made}")
         self._made += 1
         os.mkfifo(path, 0o600)
-        return path, os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        return Fifo(path, self._pump.add(fd, on_data))
 
-    def give_back(self, path: str, fd: int, *, reuse: bool) -> None:
+    def give_back(self, fifo: Fifo, *, reuse: bool) -> None:
         """Its attempt has ended; ``reuse`` only if nobody can hold it open any more and it was read empty."""
         if reuse:
-            self._free.append((path, fd))
+            fifo.stream.on_data = _nobody
+            self._free.append(fifo)
             return
-        os.close(fd)
+        fifo.stream.close()
         with contextlib.suppress(OSError):
-            os.unlink(path)
+            os.unlink(fifo.path)
 
     def close(self) -> None:
         """Removes every FIFO and the folder."""
-        for _path, fd in self._free:
-            os.close(fd)
+        for fifo in self._free:
+            fifo.stream.close()
         self._free.clear()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def _nobody(data: bytes) -> None:
+    """What comes between two attempts belongs to neither."""

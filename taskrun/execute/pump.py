@@ -22,11 +22,11 @@ OnData: TypeAlias = Callable[[bytes], None]
 class Stream:
     """The reading end of one pipe, FIFO or socket; owned by the pump until it is closed."""
 
-    __slots__ = ("_on_data", "_pump", "closed", "fd")
+    __slots__ = ("_pump", "closed", "fd", "on_data")
 
     def __init__(self, pump: Pump, fd: int, on_data: OnData) -> None:
         self._pump = pump
-        self._on_data = on_data
+        self.on_data = on_data
         self.fd = fd
         self.closed = False
 
@@ -43,7 +43,7 @@ class Stream:
         if not data:
             self.close()
             return False
-        self._on_data(data)
+        self.on_data(data)
         return True
 
     def close(self) -> None:
@@ -61,7 +61,7 @@ class Pump:
         self._selector = selectors.DefaultSelector()
         self._released = trio.Event()
         self._released.set()
-        self._held = False
+        self._holders: set[str] = set()
 
     def add(self, fd: int, on_data: OnData) -> Stream:
         """Takes over ``fd`` (made non-blocking) and calls ``on_data`` with what arrives, 64 KiB at most at a time."""
@@ -77,19 +77,20 @@ class Pump:
     @property
     def held(self) -> bool:
         """Whether reading is stopped."""
-        return self._held
+        return bool(self._holders)
 
-    def hold(self) -> None:
-        """Reads nothing more until ``release``: whoever shows the output has no room."""
-        if not self._held:
-            self._held = True
+    def hold(self, holder: str) -> None:
+        """Reads nothing more until this holder, and every other, has let go: nobody has room for what is read."""
+        if not self._holders:
             self._released = trio.Event()
+        self._holders.add(holder)
 
-    def release(self) -> None:
-        """Goes on reading."""
-        if self._held:
-            self._held = False
-            self._released.set()
+    def release(self, holder: str) -> None:
+        """This holder lets go."""
+        if self._holders:
+            self._holders.discard(holder)
+            if not self._holders:
+                self._released.set()
 
     async def wait_released(self) -> None:
         """Returns once reading is allowed."""
@@ -97,16 +98,17 @@ class Pump:
 
     async def serve(self) -> None:
         """Reads for ever; run it in the nursery of the run."""
-        try:
-            while True:
-                await self._released.wait()
-                await trio.lowlevel.wait_readable(self._selector.fileno())  # type: ignore[attr-defined]
-                for key, _events in self._selector.select(0)[:_BATCH]:
-                    if self._held:
-                        break
-                    key.data.read_once()
-        finally:
-            self._selector.close()
+        while True:
+            await self._released.wait()
+            await trio.lowlevel.wait_readable(self._selector.fileno())
+            for key, _events in self._selector.select(0)[:_BATCH]:
+                if self._holders:
+                    break
+                key.data.read_once()
+
+    def close(self) -> None:
+        """Nothing is read any more; the streams have been closed before."""
+        self._selector.close()
 
     async def drain(self, streams: list[Stream], quiet: float) -> bool:
         """Reads streams whose writers should be dead to their end, or until nothing has come for ``quiet`` seconds.
@@ -120,7 +122,7 @@ class Pump:
 
     async def _drain_one(self, stream: Stream, quiet: float) -> None:
         while not stream.closed:
-            if self._held:
+            if self._holders:
                 await self._released.wait()
             if stream.read_once():
                 continue

@@ -1,0 +1,121 @@
+"""Carries out an attempt whose command is a program: pipes, spawn, watch, drain, outcome."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import trio
+
+from taskrun.events import TaskStart
+from taskrun.execute import ffmpeg
+from taskrun.execute.sink import Sink
+from taskrun.link import HostLost, SpawnError
+from taskrun.model import BinaryCommand, SpawnFailed, Stopped
+
+if TYPE_CHECKING:
+    from taskrun.events import Emit
+    from taskrun.execute.equipment import Equipment
+    from taskrun.execute.running import Running
+    from taskrun.link import Process
+    from taskrun.model import Attempt, Outcome
+
+
+async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outcome:
+    """From the attempt to its outcome."""
+    attempt = running.attempt
+    assert isinstance(attempt.command, BinaryCommand)
+    sink = Sink(running, equipment, emit)
+    try:
+        argv = await ffmpeg.arrange(attempt, attempt.command.argv, sink, equipment)
+        if running.stopping is not None:
+            return running.without_process(Stopped(reason=running.stopping.reason))
+        try:
+            process = await _spawn(attempt, attempt.command, argv, sink, equipment)
+        except SpawnError as error:
+            return running.without_process(error.failure)
+        running.begin(process)
+        emit(started(attempt, process, argv))
+        return await watch(running, sink)
+    except HostLost as lost:
+        return running.lost(str(lost), log=sink.log_path)
+    finally:
+        sink.close()
+
+
+async def watch(running: Running, sink: Sink) -> Outcome:
+    """Waits for the end of what ``running`` began, reads the rest of its output, and sums up."""
+    running.describe = sink.describe
+    running.on_tick = sink.tick
+    try:
+        usage = await running.wait_end()
+    except trio.Cancelled:
+        await running.kill_and_wait()
+        raise
+    await sink.finish()
+    ending, result = None, sink.result
+    if sink.own_ending is not None and usage.status is not None:
+        ending, result = sink.own_ending(usage)
+    outcome = running.outcome(usage, ending, result=result, log=sink.log_path)
+    sink.show_final(outcome)
+    return outcome
+
+
+def started(attempt: Attempt, process: Process, argv: tuple[str, ...] = (), target: str | None = None) -> TaskStart:
+    """The event that says what was started where."""
+    command = attempt.command
+    return TaskStart(
+        task=attempt.task,
+        attempt=attempt.number,
+        argv=argv,
+        shell=command.shell if isinstance(command, BinaryCommand) else None,
+        target=target,
+        cwd=attempt.cwd,
+        pid=process.pid,
+        env=attempt.extra_env,
+    )
+
+
+async def _spawn(
+    attempt: Attempt, command: BinaryCommand, argv: tuple[str, ...], sink: Sink, equipment: Equipment
+) -> Process:
+    """Raises SpawnError, HostLost."""
+    stdin = open_stdin(command.stdin)
+    try:
+        out, err = sink.open_pipes()
+        try:
+            return await equipment.link.spawn(
+                argv,
+                env=sink.environment(),
+                cwd=attempt.cwd,
+                stdin=stdin,
+                stdout=out,
+                stderr=err,
+            )
+        finally:
+            os.close(out)
+            os.close(err)
+    finally:
+        if stdin is not None and stdin > 2:  # noqa: PLR2004 - 0 is taskrun's own and stays open
+            os.close(stdin)
+
+
+def open_stdin(path: str | None) -> int | None:
+    """A descriptor to read from: ``None`` for ``/dev/null``, 0 for taskrun's own.
+
+    Non-blocking while it is opened, since a FIFO without a writer, or a dead mount, would hold up everything.
+
+    Raises:
+        SpawnError: It cannot be opened.
+    """
+    if path is None:
+        return None
+    if path == "-":
+        return 0
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        failure = SpawnFailed(kind="stdin", message=f"stdin `{path}` cannot be opened: {error.strerror}")
+        raise SpawnError(failure, error.errno or 0) from None
+    os.set_blocking(fd, True)
+    return fd

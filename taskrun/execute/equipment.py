@@ -1,0 +1,61 @@
+"""What every attempt of a run shares: the link to the host, the run's clock, the pumps, the FIFOs, the record."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from taskrun.execute.fifo import Fifos
+from taskrun.execute.pump import Pump
+from taskrun.execute.running import Running
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taskrun.execute.clocks import RunClock
+    from taskrun.link import Link, TemplateSpec
+    from taskrun.model import Attempt
+    from taskrun.record.checkpoints import Checkpoints
+    from taskrun.record.folder import RunFolder
+
+
+class Equipment:
+    """Made once per run by its composition root.
+
+    Attributes:
+        outputs: Reads what tasks write; may be held when nobody takes it.
+        controls: Reads progress and workers' messages; is never held.
+        folder: The run's record; ``None`` keeps no logs.
+        template: Where Python calls are forked from.
+        give_terminal: Called around interactive tasks: the live area goes, and comes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        link: Link,
+        clock: RunClock,
+        folder: RunFolder | None,
+        checkpoints: Checkpoints | None,
+        template: TemplateSpec,
+        give_terminal: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> None:
+        self.link = link
+        self.clock = clock
+        self.folder = folder
+        self.checkpoints = checkpoints
+        self.template = template
+        self.give_terminal = give_terminal
+        self.outputs = Pump()
+        self.controls = Pump()
+        self.fifos = Fifos(self.controls)
+
+    def running(self, attempt: Attempt) -> Running:
+        """A new attempt under way."""
+        return Running(attempt, self.link, self.clock)
+
+    def close(self) -> None:
+        """When no attempt is under way any more."""
+        self.fifos.close()
+        self.outputs.close()
+        self.controls.close()

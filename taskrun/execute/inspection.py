@@ -1,0 +1,133 @@
+"""Before anything starts: imports the Python targets of a plan in a template, and checks every call's arguments.
+
+User code runs in the template's probes only, never here. What is found becomes diagnostics at the places of the file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from taskrun.model import Diagnostic, Value
+from taskrun.worker.wire import CallProblem, InspectReply, InspectRequest, Mistake
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from taskrun.link import Link, TemplateSpec
+    from taskrun.resolve import CallSite
+    from taskrun.worker.wire import CallSite as WireSite
+
+IMPORT_TIMEOUT = 60.0
+"""Seconds for the import of one module."""
+
+
+class Inspection(Value, frozen=True, kw_only=True):
+    """What an inspection found.
+
+    Attributes:
+        diagnostics: Errors, at most one per target that cannot be called, one per argument that does not fit.
+        parameters: Names of the parameters of each target that could be imported.
+        warnings: Modules that will be imported in each worker, and why.
+    """
+
+    diagnostics: tuple[Diagnostic, ...] = ()
+    parameters: dict[str, tuple[str, ...]] = {}
+    warnings: tuple[str, ...] = ()
+
+
+async def inspect(
+    link: Link, template: TemplateSpec, sites: Sequence[CallSite], open_keys: dict[str, str]
+) -> Inspection:
+    """Asks the template about every call.
+
+    Raises:
+        HostLost: The supervising process died.
+        SpawnError: There is no such interpreter, or it has no taskrun.
+    """
+    calls = tuple(_wire_site(number, site) for number, site in enumerate(sites))
+    request = InspectRequest(calls=calls, open_keys=open_keys, import_timeout=IMPORT_TIMEOUT)
+    modules = len({call.target.partition(":")[0] for call in calls})
+    with trio.fail_after(IMPORT_TIMEOUT * modules + 10):
+        answer = await link.inspect(template, msgspec.msgpack.encode(request), IMPORT_TIMEOUT * modules + 5)
+    reply = msgspec.msgpack.decode(answer, type=InspectReply)
+    return Inspection(
+        diagnostics=_diagnostics(reply, sites),
+        parameters={
+            target: tuple(parameter.name for parameter in report.parameters)
+            for target, report in reply.targets.items()
+            if report.error is None
+        },
+        warnings=tuple(
+            f"module `{name}` {report.unclean}: it is imported anew for each task"
+            for name, report in reply.modules.items()
+            if report.unclean
+        ),
+    )
+
+
+def _wire_site(number: int, site: CallSite) -> WireSite:
+    from taskrun.worker.wire import CallSite as WireSite
+
+    return WireSite(
+        id=number, target=site.target, args=site.args, kwargs=site.kwargs, unknown=site.unknown, lax=site.lax
+    )
+
+
+def _diagnostics(reply: InspectReply, sites: Sequence[CallSite]) -> tuple[Diagnostic, ...]:
+    found: list[Diagnostic] = []
+    told: set[tuple[str, str]] = set()  # a foreach repeats its mistakes
+    for site in sites:
+        module = site.target.partition(":")[0]
+        report = reply.modules.get(module)
+        target = reply.targets.get(site.target)
+        mistake, code = None, ""
+        if report is not None and report.error is not None:
+            mistake, code = report.error, "import"
+        elif target is not None and target.error is not None:
+            mistake, code = target.error, "target"
+        if mistake is not None and (site.target, site.task) not in told:
+            told.add((site.target, site.task))
+            found.append(_of_target(site, mistake, code))
+    seen: set[tuple[str, str, str]] = set()
+    for problem in reply.problems:
+        site = sites[problem.site]
+        key = (site.task, problem.argument, problem.message)
+        if key not in seen:
+            seen.add(key)
+            found.append(_of_argument(site, problem, reply))
+    return tuple(found)
+
+
+def _of_target(site: CallSite, mistake: Mistake, code: str) -> Diagnostic:
+    notes = []
+    if mistake.file:
+        where = f"{mistake.file}:{mistake.line}" + (f":{mistake.column}" if mistake.column else "")
+        notes.append(f"at {where}" + (f": {mistake.text.strip()}" if mistake.text else ""))
+    verb = "cannot be imported" if code == "import" else "cannot be called"
+    return site.diagnostic(
+        f"python-{code}",
+        f"`{site.target}` of task `{site.task}` {verb}: {mistake.message}",
+        argument=None,
+        label=mistake.hint,
+        notes=tuple(notes),
+    )
+
+
+def _of_argument(site: CallSite, problem: CallProblem, reply: InspectReply) -> Diagnostic:
+    inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.path)
+    name = f"argument `{problem.argument}{inside}` of " if problem.argument else ""
+    notes = []
+    target = reply.targets.get(site.target)
+    if target is not None and target.parameters and problem.code != "wrong-type":
+        listed = ", ".join(p.name if p.required else f"[{p.name}]" for p in target.parameters)
+        notes.append(f"`{site.target}` takes {listed}")
+    return site.diagnostic(
+        problem.code,
+        f"{name}`{site.target}` in task `{site.task}`: {problem.message}",
+        argument=problem.argument or None,
+        label=problem.hint,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,92 @@
+"""The executor of this machine: carries each attempt to its outcome, as a program, a Python call or at the terminal.
+
+It keeps the attempts under way by their task, so that stops, pauses and questions find them; what each kind does is
+in its own module.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, assert_never
+
+import trio
+
+from taskrun.execute import binary, interactive, python_call
+from taskrun.model import BinaryCommand, PythonCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from taskrun.events import Emit
+    from taskrun.execute.equipment import Equipment
+    from taskrun.execute.running import Running
+    from taskrun.model import Attempt, Outcome, StopRequest
+
+
+class LocalExecutor:
+    """Executes attempts through the run's host; see ``plan.Executor`` for the promise."""
+
+    def __init__(self, equipment: Equipment, *, on_keyboard_interrupt: Callable[[], None] = lambda: None) -> None:
+        self._equipment = equipment
+        self._on_keyboard_interrupt = on_keyboard_interrupt
+        self._running: dict[str, Running] = {}
+        self._one_at_the_terminal = trio.Lock()
+
+    @property
+    def has_the_keyboard(self) -> bool:
+        """Whether an interactive task runs: the keyboard's signals are its affair then."""
+        return self._one_at_the_terminal.locked()
+
+    def running(self) -> Iterable[tuple[str, Running]]:
+        """The attempts under way, by task, the oldest first."""
+        return list(self._running.items())
+
+    async def execute(self, attempt: Attempt, emit: Emit) -> Outcome:
+        """Carries out one attempt. Cancelled by trio, it kills what it started, waits for its end, and re-raises."""
+        running = self._equipment.running(attempt)
+        self._running[attempt.task] = running
+        try:
+            match attempt.command:
+                case BinaryCommand() if attempt.interactive:
+                    async with self._one_at_the_terminal:
+                        outcome = await interactive.carry_out(running, self._equipment, emit)
+                    if interactive.interrupted(outcome) and running.stopping is None:
+                        self._on_keyboard_interrupt()
+                    return outcome
+                case BinaryCommand():
+                    return await binary.carry_out(running, self._equipment, emit)
+                case PythonCall():
+                    return await python_call.carry_out(running, self._equipment, emit)
+                case _:
+                    assert_never(attempt.command)
+        finally:
+            del self._running[attempt.task]
+
+    def stop(self, task: str, request: StopRequest) -> None:
+        """Asks the task's attempt to end; nothing happens if it has none under way."""
+        running = self._running.get(task)
+        if running is not None:
+            running.stop(request)
+
+    def hold_clocks(self) -> None:
+        """Output is not being read any more: idle and stalled clocks stand still."""
+        now = self._equipment.clock.now()
+        for running in self._running.values():
+            running.clocks.hold(now)
+
+    def release_clocks(self) -> None:
+        """Output is read again."""
+        now = self._equipment.clock.now()
+        for running in self._running.values():
+            running.clocks.release(now)
+            running.wake()
+
+    def resumed(self) -> None:
+        """The run's clock goes on after a pause: everyone looks at it anew, workers are told what time is left."""
+        for running in self._running.values():
+            running.on_resume()
+            running.wake()
+
+    def tick(self) -> None:
+        """Called several times a second: held-back progress is told."""
+        for running in self._running.values():
+            running.on_tick()

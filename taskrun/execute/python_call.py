@@ -1,0 +1,239 @@
+"""Carries out an attempt whose command is a Python call: a worker from the template, and the talk with it.
+
+The worker is told what to call only when the host has confirmed its pid, so that nothing of the user's runs before
+somebody can end it. Clocks count from the call itself; until then only the imports' limit holds.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from taskrun.events import TaskMessage
+from taskrun.execute.binary import started, watch
+from taskrun.execute.endings import exit_of, signal_name
+from taskrun.execute.sink import Sink
+from taskrun.link import HostLost, SpawnError
+from taskrun.model import Clocks, NoResult, PythonCall, Raised, ResourceError, Returned, Signaled, Stopped
+from taskrun.output.samples import Sample, Status
+from taskrun.worker import wire
+
+if TYPE_CHECKING:
+    from taskrun.events import Emit
+    from taskrun.execute.equipment import Equipment
+    from taskrun.execute.pump import Stream
+    from taskrun.execute.running import Running
+    from taskrun.link import Process, Usage
+    from taskrun.model import Attempt, Ending, Outcome
+
+IMPORT_TIMEOUT = 60.0
+"""Seconds that a module's import may take: it is not the task's own time, and a hanging one must end somewhere."""
+
+
+async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outcome:
+    """From the attempt to its outcome."""
+    if running.stopping is not None:
+        return running.without_process(Stopped(reason=running.stopping.reason))
+    call = _PythonAttempt(running, equipment, emit)
+    try:
+        return await call.carry_out()
+    except SpawnError as error:
+        return running.without_process(error.failure)
+    except HostLost as lost:
+        return running.lost(str(lost), log=call.sink.log_path)
+    finally:
+        call.close()
+
+
+class _PythonAttempt:
+    """One call: the channel to its worker and what came over it."""
+
+    def __init__(self, running: Running, equipment: Equipment, emit: Emit) -> None:
+        assert isinstance(running.attempt.command, PythonCall)
+        self.attempt = running.attempt
+        self.command = running.attempt.command
+        self.running = running
+        self.equipment = equipment
+        self.emit = emit
+        self.sink = Sink(running, equipment, emit)
+        self.sink.own_ending = self.own_ending
+        self.sink.read_first = self.read_channel
+        self._reader = wire.Reader()
+        self._channel: Stream | None = None
+        self._result: wire.Result | None = None
+        self._failure: wire.Failure | None = None
+        self._garbled = ""
+        self._calling = False
+
+    async def carry_out(self) -> Outcome:
+        process = await self._fork()
+        self.running.only_clocks(Clocks(timeout=IMPORT_TIMEOUT))
+        self.running.begin(process)
+        self.running.on_resume = self._tell_time_left
+        self.emit(started(self.attempt, process, target=self.command.target))
+        await self._send_call()
+        return await watch(self.running, self.sink)
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        self.sink.close()
+
+    async def _fork(self) -> Process:
+        ours, theirs = socket.socketpair()
+        self._channel = self.equipment.controls.add(ours.detach(), self._heard)
+        with theirs:
+            out, err = self.sink.open_pipes()
+            try:
+                return await self.equipment.link.call(
+                    self.equipment.template,
+                    env=self.sink.environment(),
+                    cwd=self.attempt.cwd,
+                    channel=theirs.fileno(),
+                    stdin=None,
+                    stdout=out,
+                    stderr=err,
+                )
+            finally:
+                os.close(out)
+                os.close(err)
+
+    async def _send_call(self) -> None:
+        restored = None
+        if self.equipment.checkpoints is not None:
+            restored = self.equipment.checkpoints.load(self._checkpoint_key())
+        call = wire.Call(
+            target=self.command.target,
+            args=self.command.args,
+            kwargs=self.command.kwargs,
+            lax=self.command.lax,
+            time_left=self.attempt.clocks.timeout,
+            restored=restored,
+            task=self.attempt.task,
+            attempt=self.attempt.number,
+        )
+        await self._send(wire.encode(call))
+
+    async def _send(self, data: bytes) -> None:
+        assert self._channel is not None
+        rest = memoryview(data)
+        while rest and not self._channel.closed:
+            try:
+                rest = rest[os.write(self._channel.fd, rest) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(self._channel.fd)
+            except OSError:
+                return  # the worker is gone; its end says why
+
+    def _send_now(self, message: wire.CheckpointSaved | wire.ClockUpdate) -> None:
+        """A small message to a worker that reads: it fits, or the worker is not listening."""
+        if self._channel is not None and not self._channel.closed:
+            try:
+                os.write(self._channel.fd, wire.encode(message))
+            except OSError:
+                return
+
+    def _tell_time_left(self) -> None:
+        if self._calling:
+            left = self.running.clocks.time_left(self.equipment.clock.now())
+            self._send_now(wire.ClockUpdate(time_left=left))
+
+    # --- what the worker says
+
+    def _heard(self, data: bytes) -> None:
+        if self._garbled:
+            return
+        try:
+            messages = self._reader.feed(data)
+        except wire.Garbled as error:
+            self._garbled = str(error)
+            return
+        now = self.equipment.clock.now()
+        for message in messages:
+            self._take(message, now)
+
+    def _take(self, message: wire.AnyMessage, now: float) -> None:
+        match message:
+            case wire.Started():
+                self._calling = True
+                self.running.only_clocks(self.attempt.clocks)
+                self.running.started = now
+                self.running.wake()
+            case wire.Progress(done=done, total=total, message=text):
+                self.sink.sample(Sample(current=done, total=total, message=text or None), now)
+            case wire.Status(text=text):
+                self.sink.sample(Status(text=text), now)
+            case wire.Message(level=level, text=text):
+                self.emit(TaskMessage(task=self.attempt.task, attempt=self.attempt.number, level=level, text=text))
+            case wire.Checkpoint(id=number, value=value):
+                self._send_now(wire.CheckpointSaved(id=number, error=self._save(value)))
+            case wire.Result():
+                self._result = message
+            case wire.Failure():
+                self._failure = message
+            case _:
+                self._garbled = f"a {type(message).__name__} from a worker"
+
+    def _save(self, value: bytes) -> str:
+        if self.equipment.checkpoints is None:
+            return "this run keeps no record"
+        try:
+            self.equipment.checkpoints.save(self._checkpoint_key(), value)
+        except (ResourceError, ValueError) as error:
+            return str(error)
+        return ""
+
+    def _checkpoint_key(self) -> str:
+        """A checkpoint belongs to the task and its arguments."""
+        import hashlib
+
+        command = self.command
+        owner = [self.attempt.task, command.target, command.args, command.kwargs]
+        return hashlib.sha256(msgspec.json.encode(owner, order="sorted")).hexdigest()
+
+    # --- the end
+
+    def read_channel(self) -> None:
+        """Takes what still is in the channel: the worker is dead, so that all of it is there."""
+        while self._channel is not None and self._channel.read_once():
+            pass
+
+    def own_ending(self, usage: Usage) -> tuple[Ending, Any]:
+        """How the call ended, and its result, clocks and stops left aside."""
+        assert usage.status is not None  # an attempt that cannot be killed is lost, and has no ending of its own
+        code, number = exit_of(usage.status)
+        if self._failure is not None:
+            if self._failure.traceback:
+                self.sink.stderr(self._failure.traceback.encode(errors="backslashreplace"))
+            return _ending_of(self._failure), None
+        if self._garbled:
+            return NoResult(why=f"its channel was disturbed: {self._garbled}", code=code), None
+        if self._result is None:
+            if number is not None:
+                return Signaled(signal=number, core_dumped=os.WCOREDUMP(usage.status)), None
+            return NoResult(why=f"exited ({code}) before returning a result", code=code), None
+        if number is not None:
+            return NoResult(why=f"returned, but was then killed by {signal_name(number)}"), None
+        if self.equipment.checkpoints is not None:
+            self.equipment.checkpoints.delete(self._checkpoint_key())
+        return Returned(), msgspec.json.decode(self._result.value)
+
+
+def _ending_of(failure: wire.Failure) -> Ending:
+    match failure.kind:
+        case "result":
+            return NoResult(why=failure.message, code=failure.code)
+        case "exit":
+            return NoResult(why=failure.message, code=failure.code)
+        case kind:
+            return Raised(
+                type_names=failure.type_names,
+                message=failure.message,
+                traceback=failure.traceback,
+                retry_after=failure.retry_after,
+                kind=kind,
+            )

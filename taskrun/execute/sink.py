@@ -1,0 +1,216 @@
+"""Where everything goes that one attempt says: its output to the log, the reporters and the parsers; its progress out.
+
+The log comes first: what is shown is made from bytes that are already kept.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from taskrun.events import TaskMessage, TaskOutput, TaskProgress
+from taskrun.output.ffmpeg_progress import FfmpegParser
+from taskrun.output.reader import ProgressReader
+from taskrun.output.samples import Message, Output, Unknown
+from taskrun.output.tracker import Tracker
+from taskrun.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taskrun.events import Emit
+    from taskrun.execute.equipment import Equipment
+    from taskrun.execute.fifo import Fifo
+    from taskrun.execute.pump import Stream
+    from taskrun.execute.running import Running
+    from taskrun.link import Usage
+    from taskrun.model import ClockHit, Ending, Outcome
+    from taskrun.output.samples import Line, Movement
+    from taskrun.output.tracker import Update
+
+_QUIET = 0.2  # seconds without a byte, after the end of a task's processes, until its pipes are given up
+
+
+class Sink:
+    """The receiving side of one attempt.
+
+    Attributes:
+        result: What `output KEY=VALUE` lines made.
+        own_ending: Says how a worker's call ended, and its result; ``None`` where the wait status says all.
+        read_first: Reads what else the process said, once it has ended.
+    """
+
+    def __init__(self, running: Running, equipment: Equipment, emit: Emit) -> None:
+        attempt = running.attempt
+        self.result: Any = None
+        self._running = running
+        self._attempt = attempt
+        self._equipment = equipment
+        self._clock = equipment.clock
+        self._emit = emit
+        self._log = None
+        if equipment.folder is not None:
+            self._log = equipment.folder.attempt_log(attempt.task, attempt.number, cap=attempt.log)
+        self.own_ending: Callable[[Usage], tuple[Ending, Any]] | None = None
+        self.read_first: Callable[[], None] | None = None
+        self._warned = False
+        self._tracker = Tracker()
+        self._streams: list[Stream] = []
+        self._fifo: Fifo | None = None
+        self._reader = ProgressReader(attempt.progress)
+
+    # --- what the process is given
+
+    def open_pipes(self) -> tuple[int, int]:
+        """The writing ends of stdout and stderr; the caller closes them once the process has its own.
+
+        Raises:
+            OSError: No descriptors left.
+        """
+        out_read, out_write = os.pipe()
+        try:
+            err_read, err_write = os.pipe()
+        except OSError:
+            os.close(out_read)
+            os.close(out_write)
+            raise
+        self._streams = [
+            self._equipment.outputs.add(out_read, self.stdout),
+            self._equipment.outputs.add(err_read, self.stderr),
+        ]
+        return out_write, err_write
+
+    @property
+    def fifo_path(self) -> str:
+        """The attempt's progress FIFO; made on first use."""
+        if self._fifo is None:
+            self._fifo = self._equipment.fifos.take(self._from_fifo)
+        return self._fifo.path
+
+    def environment(self) -> dict[str, str]:
+        """The attempt's variables and where progress goes; the host adds its mark."""
+        return {**self._attempt.env, "TASKRUN_PROGRESS": self.fifo_path}
+
+    def expect_total(self, seconds: float) -> None:
+        """The duration of the media that is worked on."""
+        if isinstance(self._reader.parser, FfmpegParser):
+            self._reader.parser.total = seconds
+
+    # --- what it says
+
+    def stdout(self, data: bytes) -> None:
+        """Bytes of its stdout."""
+        self._output("stdout", data)
+
+    def stderr(self, data: bytes) -> None:
+        """Bytes of its stderr, or a note of ours that belongs among them."""
+        self._output("stderr", data)
+
+    def _output(self, stream: str, data: bytes) -> None:
+        now = self._clock.now()
+        self._running.clocks.saw_output(now)
+        if self._log is not None:
+            self._log.write(stream, data)
+        self._emit(TaskOutput(task=self._attempt.task, attempt=self._attempt.number, stream=stream, data=data))
+        for said in self._reader.feed_output(stream, data, now):
+            self.take(said, now)
+
+    def _from_fifo(self, data: bytes) -> None:
+        now = self._clock.now()
+        self._running.clocks.saw_output(now)
+        for said in self._reader.feed_channel(data, now):
+            self.take(said, now)
+
+    def take(self, said: Line, now: float) -> None:
+        """One thing that the task says about itself."""
+        match said:
+            case Message(level=level, text=words):
+                self._message(level, words)
+            case Output(key=key, value=value):
+                if not isinstance(self.result, dict):
+                    self.result = {}
+                self.result[key] = value
+            case Unknown(line=line, why=why):
+                self._warn_once(f"`{line[:80]}` on the progress channel: {why}")
+            case movement:
+                self.sample(movement, now)
+
+    def _message(self, level: str, text: str) -> None:
+        self._emit(TaskMessage(task=self._attempt.task, attempt=self._attempt.number, level=level, text=text))
+
+    def _warn_once(self, text: str) -> None:
+        if not self._warned:
+            self._warned = True
+            self._message("warning", text)
+
+    def sample(self, movement: Movement, now: float) -> None:
+        """Progress, whichever way it came."""
+        update = self._tracker.add(movement, now)
+        moved_at = self._tracker.stalled_since
+        self._running.clocks.saw_progress(now, moved=moved_at is None or moved_at == now)
+        if update is not None:
+            self._progress(update)
+
+    def tick(self) -> None:
+        """Time has passed: progress that came too soon after other progress may be told now."""
+        update = self._tracker.flush(self._clock.now())
+        if update is not None:
+            self._progress(update)
+
+    def _progress(self, update: Update) -> None:
+        self._emit(
+            TaskProgress(
+                task=self._attempt.task,
+                attempt=self._attempt.number,
+                fraction=update.fraction,
+                current=update.current,
+                total=update.total,
+                message=update.message,
+                rate=update.rate,
+                eta=update.eta,
+                phase=update.phase,
+                phases=update.phases,
+            )
+        )
+
+    async def describe(self, process: Any, hit: ClockHit) -> None:
+        """A clock has run out: what the program is doing goes to its log before it is stopped."""
+        text = await self._equipment.link.describe(process)
+        if text:
+            self.stderr(f"taskrun: {hit.clock.value} after {hit.after:g}s; the process at that moment:\n{text}\n".encode())
+
+    # --- the end
+
+    async def finish(self) -> None:
+        """Reads what is left: to the end, or until nothing has come for a while."""
+        if self.read_first is not None:
+            self.read_first()
+        whole = await self._equipment.outputs.drain(self._streams, _QUIET)
+        if not whole:
+            self._warn_once("its output is still held open by a process that is not its own: the rest is not read")
+        while self._fifo is not None and self._fifo.stream.read_once():
+            pass
+        now = self._clock.now()
+        for said in self._reader.flush(now):
+            self.take(said, now)
+
+    def show_final(self, outcome: Outcome) -> None:
+        """The last progress, which the limit on their number may have held back."""
+        update = self._tracker.final(success=outcome.state is State.SUCCEEDED, now=self._clock.now())
+        if update is not None:
+            self._progress(update)
+
+    @property
+    def log_path(self) -> str | None:
+        """The log's path in the run's folder, if anything was written."""
+        return self._log.path if self._log is not None else None
+
+    def close(self) -> None:
+        """Closes what is still open; the FIFO is used again only if everything ended as it should."""
+        for stream in self._streams:
+            stream.close()
+        if self._fifo is not None:
+            self._equipment.fifos.give_back(self._fifo, reuse=self._running.gone)
+            self._fifo = None
+        if self._log is not None:
+            self._log.close()

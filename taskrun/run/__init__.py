@@ -1,0 +1,57 @@
+"""The composition root: puts host, scheduler, record, reporters and signals together for one run.
+
+``run`` checks the file before it imports trio, so that a mistake is told at once and nothing has been started.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from taskrun.model import NothingMatched, ProjectError, TaskrunError
+from taskrun.run.options import RunOptions, RunResult
+
+if TYPE_CHECKING:
+    from taskrun.host.start import HostStart
+
+__all__ = ["RunOptions", "RunResult", "run"]
+
+
+def run(options: RunOptions, host: HostStart | None = None) -> RunResult:
+    """Carries out one run and returns how it ended.
+
+    Args:
+        options: What the command line asked for.
+        host: The supervisor that was forked for it; without one, one is started when it is needed.
+
+    Raises:
+        UsageError, ProjectError, NothingMatched: Nothing was started. The event stream, if one was asked for, has been
+            told.
+        ResourceError: There is no place for the record.
+    """
+    import time
+
+    from taskrun.record.places import new_run_id
+
+    run_id = new_run_id(time.time())
+    try:
+        # Typing-only names are imported where they are used: the heavy half of the program comes after the checks.
+        from taskrun.run.setting import make_setting
+
+        setting = make_setting(options, run_id, os.environ)
+        from taskrun.run.conduct import conduct
+
+        return conduct(setting, host)
+    except TaskrunError as error:
+        if options.events is not None:
+            _tell_refused(options, run_id, error)
+        raise
+
+
+def _tell_refused(options: RunOptions, run_id: str, error: TaskrunError) -> None:
+    """Ends the event stream of a run that never began: its reader must not wait for ever."""
+    from taskrun.run.refused import write_refusal
+
+    status = 4 if isinstance(error, NothingMatched) else 2
+    diagnostics = error.diagnostics if isinstance(error, ProjectError) else ()
+    write_refusal(options.events or "-", run_id, str(error), diagnostics, status)

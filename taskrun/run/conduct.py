@@ -1,0 +1,163 @@
+"""Conducts one run under trio: signals and host around everything, selection and inspection before anything starts.
+
+It puts the rooms together and decides nothing that one of them could; the tasks themselves are ``under_way``'s part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+
+from taskrun.link import Link, open_link
+from taskrun.run.options import RunResult
+from taskrun.run.python import inspect_calls
+from taskrun.run.signals import SignalDesk, taken
+from taskrun.run.terminal import Terminal
+from taskrun.run.under_way import UnderWay
+
+if TYPE_CHECKING:
+    from taskrun.host.start import HostStart
+    from taskrun.resolve import Selection
+    from taskrun.run.setting import Setting
+
+
+def conduct(setting: Setting, host: HostStart | None) -> RunResult:
+    """Carries the run out; see ``taskrun.run.run``."""
+    try:
+        return trio.run(Conductor(setting, host).main)
+    except BaseExceptionGroup as group:
+        raise _only(group) from None
+
+
+def _only(error: BaseException) -> BaseException:
+    """The one exception in nested groups of one: nurseries wrap, and nobody else should have to unwrap."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+class Conductor:
+    """One run, from its host to its exit status. Answers signals: see ``signals.Answers``."""
+
+    def __init__(self, setting: Setting, host: HostStart | None) -> None:
+        self._setting = setting
+        self._host = host
+        self._terminal = Terminal()
+        self._link: Link | None = None
+        self._setup = trio.CancelScope()
+        self._interrupted: signal.Signals | None = None  # before there was a run
+        self._run: UnderWay | None = None
+
+    async def main(self) -> RunResult:
+        """The whole of it; returns when nothing that it started is left."""
+        result = RunResult()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(SignalDesk(self).serve, taken())
+            try:
+                async with open_link(self._host) as self._link:
+                    result = await self._with_link(self._link)
+            finally:
+                self._terminal.restore()
+                nursery.cancel_scope.cancel()
+        return result
+
+    async def _with_link(self, link: Link) -> RunResult:
+        selection: Selection | None = None
+        warnings: tuple[str, ...] = ()
+        with self._setup:
+            selection = await self._select(link)
+            warnings = await inspect_calls(link, self._setting, selection)
+        if selection is None or self._interrupted is not None:
+            return self._nothing_started()
+        self._run = UnderWay(self._setting, link, selection, self._terminal)
+        return await self._run.carry_out(warnings)
+
+    async def _select(self, link: Link) -> Selection:
+        """Raises what ``Resolver.select`` raises."""
+        if self._setting.selection is not None:
+            return self._setting.selection
+        from taskrun.execute.shell_source import read_shell
+
+        root = self._setting.prepared.project.root
+
+        def read(command: str, env: dict[str, str]) -> str:
+            return trio.from_thread.run(read_shell, link, command, env, root)
+
+        # Selecting is not async, and waits for command lines: it gets a thread, and the loop keeps the signals.
+        self._setting.shell.read = read
+        return await trio.to_thread.run_sync(self._setting.prepared.resolver.select, abandon_on_cancel=True)
+
+    def _nothing_started(self) -> RunResult:
+        """A signal came before the first task: there is no run to tell of, but the end of its event stream."""
+        number = self._interrupted or signal.SIGTERM
+        if self._setting.options.events is not None:
+            from taskrun.run.refused import write_refusal
+
+            write_refusal(self._setting.options.events, self._setting.run_id, "interrupted", (), 128 + number)
+        return RunResult(exit_status=128 + number, signal=number)
+
+    # --- signals.Answers
+
+    def cancel(self, number: signal.Signals, *, kill: bool) -> None:
+        """Stop the run; before it has begun, just go."""
+        if self._run is None:
+            self._interrupted = number
+            self._setup.cancel()
+        else:
+            self._run.interrupt(number, kill=kill)
+
+    def leave(self, number: signal.Signals) -> NoReturn:
+        """The third signal: ends this process now; the host sees the socket close and kills everything."""
+        if self._run is not None:
+            self._run.abandon()
+        self._terminal.restore()
+        signal.signal(number, signal.SIG_DFL)
+        with contextlib.suppress(OSError):
+            os.kill(os.getpid(), number)
+        os._exit(128 + number)
+
+    async def suspend(self) -> None:
+        """Ctrl+Z: everything below the host stops, then this process itself, until somebody sends SIGCONT."""
+        if self._run is not None:
+            await self._run.suspend()
+        elif self._link is not None:
+            await self._link.suspend()
+        self._terminal.restore()
+        stop_this_process()
+        if self._run is not None:
+            await self._run.resume()
+        elif self._link is not None:
+            await self._link.resume()
+
+    def continued(self) -> None:
+        """Somebody sent SIGCONT."""
+        if self._run is not None:
+            self._run.continued()
+
+    def resized(self) -> None:
+        """The reporters ask for the terminal's size whenever they draw."""
+
+    def show_status(self) -> None:
+        """SIGUSR1."""
+        if self._run is not None:
+            self._run.show_status()
+
+    def keyboard_is_a_tasks(self) -> bool:
+        """Whether an interactive task has the keyboard."""
+        return self._run is not None and self._run.keyboard_is_a_tasks()
+
+
+def stop_this_process() -> None:
+    """Stops by SIGTSTP's own action, as the shell expects; an orphaned process group just goes on.
+
+    ``raise_signal`` and not ``kill``: the signal goes to this thread, so that the stop has happened when it returns.
+    """
+    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    try:
+        signal.raise_signal(signal.SIGTSTP)
+    finally:
+        signal.signal(signal.SIGTSTP, handler)

@@ -1,0 +1,25 @@
+"""--die-with-parent: notices that the process which started taskrun is gone.
+
+CI services often signal only the shell of a step; a shell that dies of it signals nobody. PR_SET_PDEATHSIG would be
+quicker, but is Linux's alone and fires for a dying thread of the parent, too.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_LOOK = 0.5  # seconds
+_PARENT = os.getppid()  # at import: as early as possible, so that a parent that dies during the start is noticed
+
+
+async def watch_parent(gone: Callable[[], None]) -> None:
+    """Calls ``gone`` once, when the parent is another than at the start."""
+    while os.getppid() == _PARENT:
+        await trio.sleep(_LOOK)
+    gone()

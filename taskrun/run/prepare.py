@@ -1,0 +1,135 @@
+"""From the options to a checked project and a resolver that knows what was asked for. Starts nothing, imports no trio."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from taskrun.model import UsageError, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from taskrun.config import Project
+    from taskrun.resolve import Request, Resolver
+    from taskrun.run.options import RunOptions
+
+
+class Prepared(Value, frozen=True, kw_only=True):
+    """What a run, a dry run and a check have in common."""
+
+    project: Project
+    request: Request
+    resolver: Resolver
+    jobs: int
+    reads_shell: bool  # some source is a command line: selecting may start processes
+
+
+def prepare(
+    options: RunOptions,
+    *,
+    environ: Mapping[str, str],
+    run_id: str = "",
+    run_folder: str = "",
+    colour: bool = False,
+    dry: bool = False,
+    read_shell: Callable[[str, dict[str, str]], str],
+) -> Prepared:
+    """Finds and checks the file, and puts the request together.
+
+    Raises:
+        UsageError: No file, or options that do not fit.
+        ProjectError: Mistakes in the file.
+    """
+    from taskrun import config
+    from taskrun.resolve import Request, Resolver
+
+    try:
+        cwd = os.getcwd()
+    except OSError as error:
+        raise UsageError(f"the working directory is gone or cannot be read: {error.strerror}") from None
+    project = config.load(config.find(options.file, environ, cwd))
+    project = _with_overrides(project, options)
+    jobs = options.jobs or project.run.jobs or usable_cpus()
+    request = Request(
+        targets=options.targets,
+        assignments=options.assignments,
+        extra=options.extra,
+        environ=dict(environ),
+        cwd=cwd,
+        run_id=run_id,
+        run_folder=run_folder,
+        jobs=jobs,
+        limits=options.limits,
+        colour=colour,
+        dry=dry,
+    )
+    return Prepared(
+        project=project,
+        request=request,
+        resolver=Resolver(project, request, read_shell),
+        jobs=jobs,
+        reads_shell=_reads_shell(project),
+    )
+
+
+def _with_overrides(project: Project, options: RunOptions) -> Project:
+    changes: dict[str, object] = {}
+    if options.grace is not None:
+        changes["grace"] = options.grace
+    if options.deadline is not None:
+        changes["deadline"] = options.deadline
+    if options.on_failure is not None:
+        changes["on_failure"] = options.on_failure
+    unknown = sorted(set(options.limits) - set(project.limits))
+    if unknown:
+        known = ", ".join(f"`{name}`" for name in project.limits) or "none"
+        raise UsageError(f"--limit {unknown[0]}: the file has no limit of that name (it has {known})")
+    if not changes and not options.limits:
+        return project
+    return msgspec.structs.replace(
+        project,
+        run=msgspec.structs.replace(project.run, **changes),
+        limits=project.limits | options.limits,
+    )
+
+
+def _reads_shell(project: Project) -> bool:
+    from taskrun.config.project import ShellSource
+
+    if any(isinstance(source, ShellSource) for source in project.vars.values()):
+        return True
+    return any(
+        isinstance(source, ShellSource)
+        for task in project.tasks.values()
+        if task.foreach
+        for source in task.foreach.values()
+    )
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: affinity and cgroup quota counted, at least 1."""
+    try:
+        count = len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        count = os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(count, quota) if quota else count)
+
+
+def _cgroup_quota() -> int | None:
+    """Whole CPUs that the cgroup's quota amounts to (rounded up), or ``None``."""
+    try:
+        with open("/proc/self/cgroup", "rb") as file:
+            path = next((line[3:].strip().decode() for line in file if line.startswith(b"0::")), "/")
+        for folder in (f"/sys/fs/cgroup{path}", "/sys/fs/cgroup"):
+            quota_file = os.path.join(folder, "cpu.max")
+            if os.path.exists(quota_file):
+                with open(quota_file, "rb") as file:
+                    quota, period = file.read().split()[:2]
+                return None if quota == b"max" else -(-int(quota) // int(period))
+    except (OSError, ValueError):
+        return None
+    return None

@@ -1,0 +1,82 @@
+"""The Python side of a run: which interpreter its workers have, and the inspection of every call before it begins."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from taskrun.link import HostLost, SpawnError, TemplateSpec
+from taskrun.model import Diagnostic, ProjectError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from taskrun.config import Project
+    from taskrun.link import Link
+    from taskrun.resolve import Selection
+    from taskrun.run.setting import Setting
+
+
+def template_of(setting: Setting) -> TemplateSpec:
+    """Where the Python calls of a run are forked from."""
+    project = setting.prepared.project
+    return TemplateSpec(
+        python=interpreter(project, setting.environ),
+        sys_path=(project.root,),
+        cwd=project.root,
+        env=setting.environ,
+    )
+
+
+def interpreter(project: Project, environ: Mapping[str, str]) -> str | None:
+    """The interpreter for Python tasks; ``None`` is taskrun's own.
+
+    `[run] python` if it is set; else the active virtual environment's or that of ``.venv`` beside the file, if they
+    have taskrun-cli installed; else taskrun's own.
+    """
+    if project.run.python is not None:
+        path = os.path.join(project.root, os.path.expanduser(project.run.python))
+        return None if _is_own(path) else path
+    for folder in (environ.get("VIRTUAL_ENV"), os.path.join(project.root, ".venv")):
+        if folder and glob.glob(os.path.join(glob.escape(folder), "lib/python3.*/site-packages/taskrun_cli-*.dist-info")):
+            path = os.path.join(folder, "bin", "python")
+            return None if _is_own(path) else path
+    return None
+
+
+def _is_own(path: str) -> bool:
+    """Whether ``path`` starts the interpreter, with the packages, that we run under."""
+    try:
+        # An environment's python is a link: what matters is the folder that it stands in.
+        return os.path.samefile(os.path.dirname(os.path.abspath(path)), os.path.dirname(sys.executable))
+    except OSError:
+        return False
+
+
+async def inspect_calls(link: Link, setting: Setting, selection: Selection) -> tuple[str, ...]:
+    """Checks every Python call of the plan, and gives open ``KEY=VALUE`` to those that take them.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ProjectError: A target cannot be imported or called, or arguments do not fit; all mistakes at once.
+        UsageError: A KEY that nothing knows.
+    """
+    resolver = setting.prepared.resolver
+    sites = resolver.python_calls(selection)
+    if not sites:
+        return ()
+    from taskrun.execute.inspection import inspect
+
+    try:
+        found = await inspect(link, template_of(setting), sites, selection.open_keys)
+    except (SpawnError, HostLost) as error:
+        message = f"Python tasks cannot be inspected: {error}"
+        raise ProjectError((Diagnostic(code="python", message=message),)) from None
+    if found.diagnostics:
+        raise ProjectError(found.diagnostics)
+    resolver.accept_open_keys(selection, found.parameters)
+    return found.warnings

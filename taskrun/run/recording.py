@@ -1,0 +1,93 @@
+"""The run's record as the run needs it: opened before the first task, fed with events, closed after the last."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from taskrun.events import RunStart
+from taskrun.record import history
+from taskrun.record.folder import RunFolder
+from taskrun.record.summary import Asked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from taskrun.config import Project
+    from taskrun.events import Stamped
+    from taskrun.record.checkpoints import Checkpoints
+    from taskrun.run.setting import Setting
+
+
+def state_folder(project: Project, environ: Mapping[str, str]) -> str:
+    """Where records and stamps are kept: ``$TASKRUN_STATE``, else `[run] state`; absolute."""
+    return os.path.join(project.root, os.path.expanduser(environ.get("TASKRUN_STATE") or project.run.state))
+
+
+class Recording:
+    """One run's folder, and what earlier runs left there.
+
+    Raises:
+        ResourceError: A record can be written nowhere.
+    """
+
+    def __init__(self, setting: Setting, warn: Callable[[str], None]) -> None:
+        project = setting.prepared.project
+        self._asked = Asked(
+            targets=setting.options.targets or project.run.default,
+            assignments=setting.options.assignments,
+            extra=setting.options.extra,
+        )
+        self.folder = RunFolder.create(
+            state_folder(project, setting.environ),
+            setting.run_id,
+            keep=project.run.keep_runs,
+            environ=setting.environ,
+            warn=warn,
+        )
+
+    @property
+    def path(self) -> str:
+        """The run's folder, absolute."""
+        return self.folder.path
+
+    @property
+    def checkpoints(self) -> Checkpoints:
+        """What tasks saved half-way, in this run or an earlier one."""
+        return self.folder.checkpoints
+
+    @property
+    def failed(self) -> bool:
+        """Whether something could not be recorded."""
+        return bool(self.folder.troubles)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the user should know about where the record went."""
+        return (self.folder.warning,) if self.folder.warning else ()
+
+    def durations(self) -> dict[str, float]:
+        """Seconds that tasks took in earlier runs."""
+        return history.load(self.folder.state)
+
+    def handle(self, stamped: Stamped) -> None:
+        """Records one event."""
+        if type(stamped.event) is RunStart:
+            self.folder.begin(stamped.event, self._asked, stamped.ts)
+        self.folder.write(stamped)
+
+    def tick(self) -> None:
+        """Brings the files up to now, several times a second, for whoever follows them."""
+        if self.folder.due is not None:
+            self.folder.flush()
+
+    def close(self) -> None:
+        """Ends the record."""
+        self.folder.close()
+
+    def read_log(self, path: str) -> Iterable[tuple[str, bytes]]:
+        """An attempt's log, by the path in its last event: pieces in order of arrival, each with its stream."""
+        from taskrun.record.reading import read_log
+
+        self.folder.flush()
+        return read_log(self.folder.path, path)

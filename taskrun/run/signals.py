@@ -1,0 +1,103 @@
+"""Signals to the runner: which are taken, when a repeat counts, and what each asks for.
+
+It decides by counting; what is done about it (cancel, kill, leave, suspend) is the run's affair.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_STOPPING = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
+_IGNORABLE = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
+_OTHERS = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH, signal.SIGUSR1)
+_FROM_KEYBOARD = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP})
+# `uv run`, `npm` and shells forward the Ctrl+C that the terminal has already delivered to everybody.
+_SAME = 0.25  # seconds
+
+
+class Answers(Protocol):
+    """What a run does about signals."""
+
+    def cancel(self, number: signal.Signals, *, kill: bool) -> None:
+        """Stop the run; ``kill``: at once."""
+
+    def leave(self, number: signal.Signals) -> None:
+        """End this process now; the host cleans up."""
+
+    async def suspend(self) -> None:
+        """Ctrl+Z."""
+
+    def continued(self) -> None:
+        """Somebody sent SIGCONT."""
+
+    def resized(self) -> None:
+        """The terminal has another size."""
+
+    def show_status(self) -> None:
+        """Say what is running."""
+
+    def keyboard_is_a_tasks(self) -> bool:
+        """Whether an interactive task has the keyboard, and with it its signals."""
+
+
+def taken() -> tuple[signal.Signals, ...]:
+    """The signals that this run answers: HUP, INT and QUIT stay ignored where the caller had them ignored."""
+    kept = [
+        number for number in _STOPPING if not (number in _IGNORABLE and signal.getsignal(number) is signal.SIG_IGN)
+    ]
+    return (*kept, *_OTHERS)
+
+
+class SignalDesk:
+    """Receives signals and turns each into one call of ``Answers``."""
+
+    def __init__(self, answers: Answers) -> None:
+        self._answers = answers
+        self._last: dict[signal.Signals, float] = {}
+        self._stops = 0
+
+    async def serve(self, numbers: Iterable[signal.Signals], task_status: trio.TaskStatus[None]) -> None:
+        """Answers signals until cancelled."""
+        # Writing to, or reading from, a terminal that is not ours must not stop us half-way through a clean-up.
+        old = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGTTOU, signal.SIGTTIN)]
+        try:
+            with trio.open_signal_receiver(*numbers) as received:
+                task_status.started()
+                async for number in received:
+                    await self._answer(signal.Signals(number))
+        finally:
+            for number, handler in old:
+                signal.signal(number, handler)
+
+    async def _answer(self, number: signal.Signals) -> None:
+        if number in _FROM_KEYBOARD and self._answers.keyboard_is_a_tasks():
+            return
+        match number:
+            case signal.SIGTSTP:
+                await self._answers.suspend()
+            case signal.SIGCONT:
+                self._answers.continued()
+            case signal.SIGWINCH:
+                self._answers.resized()
+            case signal.SIGUSR1:
+                self._answers.show_status()
+            case _:
+                self._stop(number)
+
+    def _stop(self, number: signal.Signals) -> None:
+        now = trio.current_time()
+        last = self._last.get(number)
+        self._last[number] = now
+        if last is not None and now - last < _SAME:
+            return
+        self._stops += 1
+        if self._stops <= 2:  # noqa: PLR2004 - the third leaves
+            self._answers.cancel(number, kill=self._stops > 1)
+        else:
+            self._answers.leave(number)

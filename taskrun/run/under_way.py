@@ -1,0 +1,362 @@
+"""The tasks of one run under way: record, reporters, executor and scheduler together, and the sum at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import resource
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from taskrun.events import RunEnd, RunResume, RunStart, RunSuspend, TaskOutput
+from taskrun.execute.clocks import RunClock
+from taskrun.execute.endings import duration
+from taskrun.execute.equipment import Equipment
+from taskrun.execute.local import LocalExecutor
+from taskrun.link import raise_nofile_limit
+from taskrun.model import CancelKind, CancelReason, Outcome, State
+from taskrun.model import LookUpFailed as LookUpFailedEnding
+from taskrun.plan import Plan, RuledOut
+from taskrun.report.compose import make_reporters
+from taskrun.report.events_out import open_events
+from taskrun.report.writer import Writer
+from taskrun.resolve import LookUpError
+from taskrun.run.about import about_tasks
+from taskrun.run.facts import Facts
+from taskrun.run.options import RunResult
+from taskrun.run.parent import watch_parent
+from taskrun.run.python import template_of
+from taskrun.run.recording import Recording
+from taskrun.run.setting import display
+from taskrun.run.status import Tally, of_the_task
+from taskrun.schedule import Scheduler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taskrun.events import AnyEvent
+    from taskrun.link import Link
+    from taskrun.model import Attempt, Leftover
+    from taskrun.resolve import Selection
+    from taskrun.run.setting import Setting
+    from taskrun.run.terminal import Terminal
+
+_TICK = 0.1  # seconds between two looks of the reporters at the clock
+_LEAVING = 0.2  # seconds that whoever reads our output gets when the run was interrupted
+_STOPPED_UNSEEN = 1.0  # a longer gap between two ticks, and a SIGCONT after it, was a SIGSTOP
+
+
+def affordable(jobs: int) -> int:
+    """As many attempts at once as there are descriptors for: six each, and some for everything else."""
+    raise_nofile_limit()
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return jobs if soft == resource.RLIM_INFINITY else max(1, min(jobs, (soft - 64) // 6))
+
+
+class UnderWay:
+    """One run that has begun."""
+
+    def __init__(self, setting: Setting, link: Link, selection: Selection, terminal: Terminal) -> None:
+        self._setting = setting
+        self._link = link
+        self._selection = selection
+        self._terminal = terminal
+        self._resolver = setting.prepared.resolver
+        project = setting.prepared.project
+        self._clock = RunClock(time.monotonic)
+        self._tally = Tally()
+        named = selection.requested[0] if len(selection.requested) == 1 else None
+        self._settings = display(setting, named)
+        self._facts = Facts(setting.run_id, self._tally, count_output=self._writes_output_events)
+        self._recording = Recording(setting, self._on_record_trouble)
+        self._events_fd = None if setting.options.events is None else open_events(setting.options.events)
+        self._writer = Writer(
+            run_soon=trio.lowlevel.current_trio_token().run_sync_soon,
+            on_space=self._on_space,
+            on_broken=self._on_broken,
+            on_error=self._on_unwritable,
+        )
+        self._reporters = make_reporters(
+            self._settings,
+            self._writer,
+            about=about_tasks(selection, setting),
+            read_log=self._recording.read_log,
+            environ=setting.environ,
+            cwd=setting.prepared.request.cwd,
+            events_fd=self._events_fd,
+            events_output=self._writes_output_events,
+            clock=self._clock.now,
+        )
+        self._jobs = affordable(setting.prepared.jobs)
+        self._plan = Plan(
+            selection,
+            limits=project.limits,
+            jobs=self._jobs,
+            on_failure=project.run.on_failure,
+            durations=self._recording.durations(),
+            random=random.Random(),  # noqa: S311 - jitter of retries, no secret
+        )
+        self._equipment = Equipment(
+            link=link,
+            clock=self._clock,
+            folder=self._recording.folder,
+            checkpoints=self._recording.checkpoints,
+            template=template_of(setting),
+            give_terminal=self._lent_terminal,
+        )
+        self._executor = LocalExecutor(self._equipment, on_keyboard_interrupt=self._on_keyboard_interrupt)
+        self._scheduler = Scheduler(
+            self._plan,
+            self._executor,
+            self._prepare,
+            self._emit,
+            cleanup=project.run.cleanup,
+            deadline=project.run.deadline,
+        )
+        self._cancelled: CancelReason | None = None
+        self._began = self._clock.now()
+        self._last_tick = time.monotonic()
+        self._settled = False  # every task is: a signal changes nothing any more
+        self._suspended = False
+
+    @property
+    def _writes_output_events(self) -> bool:
+        return self._setting.options.events is not None and self._setting.options.output == "stream"
+
+    # --- from begin to end
+
+    async def carry_out(self, warnings: tuple[str, ...]) -> RunResult:
+        """Runs every task of the plan, ends everything, tells the sum."""
+        self._facts.listen(self._recording.handle, [self._reporters.handle])
+        self._begin(warnings)
+        try:
+            leaked = await self._run_tasks()
+        finally:
+            self._settled = True
+            self._equipment.close()
+        return await self._end(leaked)
+
+    def _begin(self, warnings: tuple[str, ...]) -> None:
+        from taskrun import __version__
+
+        setting = self._setting
+        self._facts.emit(
+            RunStart(
+                taskrun=__version__,
+                file=setting.prepared.project.source.path,
+                argv=setting.options.arguments,
+                cwd=setting.prepared.request.cwd,
+                jobs=self._jobs,
+                tasks=tuple(self._plan.order()),
+                folder=self._recording.path,
+                pid=os.getpid(),
+            )
+        )
+        if self._jobs < setting.prepared.jobs:
+            text = f"only {self._jobs} tasks at once instead of {setting.prepared.jobs}: too few open files are allowed"
+            warnings = (*warnings, text)
+        for text in (*self._settings.warnings, *self._recording.warnings, *warnings):
+            self._facts.warn("run", text)
+
+    async def _run_tasks(self) -> tuple[Leftover, ...]:
+        """Returns what had to be killed when all attempts had ended."""
+        leaked: tuple[Leftover, ...] = ()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._equipment.outputs.serve)
+            nursery.start_soon(self._equipment.controls.serve)
+            nursery.start_soon(self._tick_for_ever)
+            nursery.start_soon(self._watch_host)
+            if self._dies_with_parent():
+                nursery.start_soon(watch_parent, self._on_parent_gone)
+            await self._scheduler.run()
+            self._settled = True
+            if not self._link.lost.is_set():
+                leaked = await self._link.shutdown()
+            await self._wait_written()
+            nursery.cancel_scope.cancel()
+        return leaked
+
+    async def _wait_written(self) -> None:
+        """A pipeline's slow reader gets everything; it holds us up, and a signal ends the waiting."""
+        written = trio.Event()
+        self._settled = False  # signals count again: now they mean the waiting
+        self._writer.when_written(written.set)
+        while not written.is_set() and self._cancelled is None:
+            with trio.move_on_after(_TICK):
+                await written.wait()
+        self._settled = True
+
+    async def _end(self, leaked: tuple[Leftover, ...]) -> RunResult:
+        reason = self._cancelled or self._scheduler.cancelled
+        if self._recording.failed:
+            self._tally.unable = True
+        status, number = self._tally.exit_status(reason)
+        if number is None and self._setting.options.exit_code_task and len(self._selection.requested) == 1:
+            end = self._tally.ends.get(self._selection.requested[0])
+            status = status if end is None else of_the_task(end)
+        self._facts.emit(
+            RunEnd(
+                exit_status=status,
+                signal=number,
+                elapsed=self._clock.now() - self._began,
+                counts=self._tally.counts,
+                first_cause=self._plan.first_cause,
+                leaked=leaked,
+                folder=self._recording.path,
+            )
+        )
+        self._reporters.close()
+        self._recording.close()
+        if number is None:
+            await self._wait_written()
+        self._writer.close(_LEAVING)
+        return RunResult(exit_status=status, signal=number)
+
+    # --- what the scheduler asks
+
+    def _prepare(self, task: str, number: int) -> Attempt | RuledOut | Outcome:
+        instance = self._selection.instances[task]
+        why = self._resolver.ruled_out(instance)
+        if why is not None:
+            return RuledOut(why=why)
+        try:
+            return self._resolver.attempt(instance, number, self._plan.view, self._slots(task))
+        except LookUpError as error:
+            ending = LookUpFailedEnding(message=str(error))
+            return Outcome(state=State.FAILED, ending=ending, reason=str(error))
+
+    def _slots(self, task: str) -> int:
+        wanted = self._selection.instances[task].spec.slots
+        return self._jobs if wanted is None else min(wanted, self._jobs)
+
+    def _emit(self, event: AnyEvent) -> None:
+        self._facts.emit(event)
+        if type(event) is TaskOutput and self._writer.full:
+            self._equipment.outputs.hold("writer")
+            self._executor.hold_clocks()
+
+    # --- what others tell
+
+    def _on_space(self) -> None:
+        self._equipment.outputs.release("writer")
+        self._executor.release_clocks()
+
+    def _on_broken(self, fd: int) -> None:
+        name = "stdout" if fd == 1 else "stderr"
+        self._cancel(CancelReason(kind=CancelKind.OUTPUT, detail=f"{name} was closed"), signal.SIGTERM)
+
+    def _on_unwritable(self, fd: int, error: OSError) -> None:
+        if os.isatty(fd):
+            return  # the terminal is gone: SIGHUP says so
+        self._tally.unable = True
+        name = "stdout" if fd == 1 else "stderr"
+        reason = CancelReason(kind=CancelKind.OUTPUT, detail=f"{name} cannot be written: {error.strerror}")
+        self._facts.warn("output", str(reason))
+        self._cancel(reason, signal.SIGTERM)
+
+    def _on_record_trouble(self, clause: str) -> None:
+        self._facts.warn("record", clause)
+
+    def _on_keyboard_interrupt(self) -> None:
+        self.interrupt(signal.SIGINT, kill=False)
+
+    def _on_parent_gone(self) -> None:
+        self._cancel(CancelReason(kind=CancelKind.PARENT), signal.SIGTERM)
+
+    async def _watch_host(self) -> None:
+        await self._link.lost.wait()
+        if not self._settled:
+            self._cancel(CancelReason(kind=CancelKind.HOST), signal.SIGTERM)
+
+    def _cancel(self, reason: CancelReason, number: int, *, kill: bool = False) -> None:
+        if self._cancelled is None or reason.kind > self._cancelled.kind:
+            self._cancelled = reason
+        self._scheduler.cancel(reason, number, kill)
+
+    def _dies_with_parent(self) -> bool:
+        asked = self._setting.options.die_with_parent
+        return self._settings.ci is not None if asked is None else asked
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            await trio.sleep(_TICK)
+            self._last_tick = time.monotonic()
+            self._executor.tick()
+            now = self._clock.now()
+            self._reporters.tick(now)
+            self._recording.tick()
+
+    @contextlib.contextmanager
+    def _lent_terminal(self) -> Iterator[None]:
+        """The terminal is an interactive task's meanwhile."""
+        self._reporters.suspend()
+        self._writer.flush(_LEAVING)
+        try:
+            yield
+        finally:
+            self._terminal.restore()
+            self._reporters.resume()
+
+    # --- signals
+
+    def interrupt(self, number: signal.Signals, *, kill: bool) -> None:
+        """HUP, INT, QUIT or TERM; ``kill`` from the second on."""
+        if self._settled:
+            return
+        kind = CancelKind.SECOND_SIGNAL if kill else CancelKind.SIGNAL
+        self._cancel(CancelReason(kind=kind, detail=number.name), number, kill=kill)
+
+    def abandon(self) -> None:
+        """The process is about to leave: what is on the screen stays whole."""
+        self._reporters.suspend()
+        self._writer.close(0.05)
+
+    async def suspend(self) -> None:
+        """Everything stands still: tasks, clocks, back-offs, and the screen is the shell's."""
+        self._suspended = True
+        self._scheduler.pause()
+        self._clock.suspend()
+        await self._link.suspend()
+        self._facts.emit(RunSuspend())
+        self._reporters.suspend()
+        self._writer.flush(_LEAVING)
+
+    async def resume(self) -> None:
+        """It goes on; in the background without drawing."""
+        self._suspended = False
+        self._last_tick = time.monotonic()
+        paused = self._clock.resume()
+        await self._link.resume()
+        self._facts.emit(RunResume(paused=paused))
+        self._show_if_foreground()
+        self._executor.resumed()
+        self._scheduler.resume()
+
+    def continued(self) -> None:
+        """SIGCONT: after a SIGSTOP that nobody announced, or because the run was brought to the foreground."""
+        if self._suspended:
+            return
+        gap = time.monotonic() - self._last_tick
+        if gap > _STOPPED_UNSEEN:
+            self._clock.leave_out(gap - _TICK)
+            self._last_tick = time.monotonic()
+        self._show_if_foreground()
+
+    def _show_if_foreground(self) -> None:
+        if self._terminal.in_foreground():
+            self._reporters.resume()
+
+    def show_status(self) -> None:
+        """What is running, in words, now."""
+        now = self._clock.now()
+        for name, running in self._executor.running():
+            pid = running.process.pid if running.process is not None else 0
+            self._facts.warn("status", f"{name} running for {duration(now - running.started)}, pid {pid}")
+
+    def keyboard_is_a_tasks(self) -> bool:
+        """Whether an interactive task has the keyboard."""
+        return self._executor.has_the_keyboard
