@@ -1,0 +1,454 @@
+"""Turns strings of the file into values, arguments and shell words: finds names, keeps types, quotes nothing.
+
+One ``Rendering`` serves one purpose: a string of `[vars]`, the check of one instance, or one attempt.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from taskrun.config.mistakes import suggestion
+from taskrun.model import Value
+from taskrun.resolve import shelltext
+from taskrun.resolve.lookups import LookUp, Template, as_plain, as_text, describe, is_exact, parse
+from taskrun.resolve.mistakes import Mistake, Place, listed, unfit
+from taskrun.resolve.paths import ATTRIBUTES, FilePath, Folder
+from taskrun.resolve.values import UNKNOWN, Loose, Unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from taskrun.resolve.sources import Sources
+
+WORD = "TASKRUN_V"
+"""Variables of this name with a number carry look-ups into shells."""
+
+RESERVED = ("vars", "env", "run", "tasks", "attempt", "slots", "extra")
+_SAFE = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
+
+
+class CommandLine(Value, frozen=True, kw_only=True):
+    """A shell's command line.
+
+    Attributes:
+        text: With ``"$TASKRUN_V1"`` where look-ups stood.
+        words: The variables that it needs.
+        shown: For people: with the values, quoted where they need it.
+        has_extra: It says itself where ``{{ extra }}`` goes.
+    """
+
+    text: str
+    shown: str
+    words: dict[str, str] = msgspec.field(default_factory=dict)
+    has_extra: bool = False
+
+
+class Facts(Value, frozen=True, kw_only=True):
+    """What `run.X` looks up; the same for all tasks."""
+
+    id: str
+    folder: str
+    root: str
+    cwd: str
+
+
+class Tries:
+    """What only an attempt knows.
+
+    Args:
+        number: Of the attempt, from 1.
+        slots: That it holds.
+        extra: Arguments after ``--``, for the one task that was named.
+        ask: Answers ``tasks.X.result`` and ``.state``; returns ``UNKNOWN`` as long as nothing has run.
+    """
+
+    __slots__ = ("ask", "extra", "number", "slots")
+
+    def __init__(self, number: int, slots: int, extra: tuple[str, ...], ask: Callable[[LookUp], Any]) -> None:
+        self.number = number
+        self.slots = slots
+        self.extra = extra
+        self.ask = ask
+
+
+class Rendering:
+    """Values for the look-ups of one place.
+
+    Args:
+        sources: For `vars`.
+        facts: For `run`.
+        report: Takes each mistake with the place of its string; may raise. What it concerns is ``UNKNOWN`` then.
+        environ: For `env`; may be replaced while an attempt is put together.
+        keys: Values of the instance's `foreach` keys; ``None`` where there is no instance (`[vars]`, `[env]`).
+        tries: ``None`` where there is no attempt (`when`, `dotenv`).
+        folder: What paths are relative to; ``None``: the file's folder.
+    """
+
+    __slots__ = ("_facts", "_sources", "_tries", "environ", "folder", "keys", "report")
+
+    def __init__(
+        self,
+        sources: Sources,
+        facts: Facts,
+        report: Callable[[Mistake, Place], None],
+        environ: Mapping[str, str | Unknown],
+        *,
+        keys: Mapping[str, Any] | None = None,
+        tries: Tries | None = None,
+        folder: Folder | None = None,
+    ) -> None:
+        self._sources = sources
+        self._facts = facts
+        self.report = report
+        self.environ = environ
+        self.keys = keys
+        self._tries = tries
+        self.folder = folder
+
+    # --- strings of the file
+
+    def value(self, raw: Any, place: Place) -> Any:
+        """Return a value of the file with its look-ups carried out; exact look-ups keep their type.
+
+        ``UNKNOWN``, also within tables and lists, stands for what depends on results, or has been reported.
+        """
+        if isinstance(raw, str):
+            template = self._template(raw, place, for_process=False)
+            if template is None:
+                return UNKNOWN
+            return self._find(template[0], place) if is_exact(template) else self._joined(template, place)
+        if isinstance(raw, dict):
+            return {key: self.value(item, (*place, key)) for key, item in raw.items()}
+        if isinstance(raw, (list, tuple)):
+            return [self.value(item, (*place, index)) for index, item in enumerate(raw)]
+        return raw
+
+    def text(self, raw: str, place: Place) -> str | Unknown:
+        """Return a string of the file as text that a process can be given; ``UNKNOWN`` as in ``value``."""
+        template = self._template(raw, place)
+        return UNKNOWN if template is None else self._joined(template, place)
+
+    def arguments(
+        self, raw: Sequence[str], place: Place, *, start: int = 0, is_program: bool = False
+    ) -> tuple[str, ...] | Unknown:
+        """Return the arguments of a `run`: each element is one, but a list by itself as many as it has.
+
+        Args:
+            raw: The elements.
+            place: Of their list.
+            start: Index of the first of ``raw`` in the file.
+            is_program: A path among them is a program to be found, and not searched for.
+        """
+        done: list[str] = []
+        known = True
+        for index, element in enumerate(raw, start):
+            words = self._words(element, (*place, index), is_program=is_program)
+            if isinstance(words, Unknown):
+                known = False
+            else:
+                done += words
+        return tuple(done) if known else UNKNOWN
+
+    def _words(self, raw: str, place: Place, *, is_program: bool) -> list[str] | Unknown:
+        template = self._template(raw, place)
+        if template is None:
+            return UNKNOWN
+        if not is_exact(template):
+            text = self._joined(template, place)
+            return text if isinstance(text, Unknown) else [text]
+        value = self._find(template[0], place)
+        items = value if isinstance(value, (list, tuple)) else [value]
+        if any(item is UNKNOWN for item in items):
+            return UNKNOWN
+        return self._fitting([self._argument(item, is_program=is_program) for item in items], template[0], place)
+
+    def _argument(self, value: Any, *, is_program: bool = False) -> str:
+        """A value as an argument of its own: a path must be read neither as an option nor as a command's name."""
+        text = as_text(value, self.folder)
+        if isinstance(value, FilePath) and (text.startswith("-") or (is_program and "/" not in text)):
+            return f"./{text}"
+        return text
+
+    def command_line(self, raw: str, shell: tuple[str, ...], place: Place) -> CommandLine | None:
+        """Return a command line with its look-ups as words; ``None`` where ``value`` would be ``UNKNOWN``."""
+        template = self._template(raw, place)
+        if template is None:
+            return None
+        if all(isinstance(part, str) for part in template):
+            text = "".join(str(part) for part in template)
+            return CommandLine(text=text, shown=text)
+        try:
+            _check_shell(template, shell)
+        except Mistake as mistake:
+            self.report(mistake, place)
+            return None
+        return self._command_line(template, place)
+
+    def _command_line(self, template: Template, place: Place) -> CommandLine | None:
+        words: dict[str, str] = {}
+        known: dict[str, list[str]] = {}
+        text, shown, complete = [], [], True
+        for index, part in enumerate(template):
+            if isinstance(part, str):
+                text.append(part)
+                shown.append(part)
+                continue
+            values = self._shell_values(template, index, place)
+            if isinstance(values, Unknown):
+                complete = False
+                continue
+            if part.name not in known:
+                known[part.name] = [f"{WORD}{len(words) + number}" for number in range(1, len(values) + 1)]
+                words.update(zip(known[part.name], values, strict=True))
+            text.append(" ".join(f'"${name}"' for name in known[part.name]))
+            shown.append(" ".join(_quoted(value) for value in values))
+        if not complete:
+            return None
+        has_extra = any(isinstance(part, LookUp) and part.parts == ("extra",) for part in template)
+        return CommandLine(text="".join(text), words=words, shown="".join(shown), has_extra=has_extra)
+
+    def _shell_values(self, template: Template, index: int, place: Place) -> list[str] | Unknown:
+        look_up = template[index]
+        assert isinstance(look_up, LookUp)
+        value = self._find(look_up, place)
+        if isinstance(value, Unknown):
+            return UNKNOWN
+        if not isinstance(value, (list, tuple)):
+            return self._fitting([self._argument(value)], look_up, place)
+        marked = _marked(template[:index]) + shelltext.MARK + _marked(template[index + 1 :])
+        if not shelltext.stands_alone(marked, len(_marked(template[:index]))):
+            self.report(_list_in_text(look_up), place)
+            return UNKNOWN
+        if any(item is UNKNOWN for item in value):
+            return UNKNOWN
+        return self._fitting([self._argument(item) for item in value], look_up, place)
+
+    # --- pieces
+
+    def _template(self, raw: str, place: Place, *, for_process: bool = True) -> Template | None:
+        if for_process and "\0" in raw:
+            self.report(Mistake("bad-text", "a NUL character cannot be given to a process"), place)
+            return None
+        if "{{" not in raw:
+            return (raw,)
+        try:
+            return parse(raw)
+        except Mistake as mistake:
+            self.report(mistake, place)
+            return None
+
+    def _joined(self, template: Template, place: Place) -> str | Unknown:
+        pieces: list[str] = []
+        known = True
+        for part in template:
+            if isinstance(part, str):
+                pieces.append(part)
+                continue
+            value = self._find(part, place)
+            if isinstance(value, (list, tuple)):
+                self.report(_list_in_text(part), place)
+                value = UNKNOWN
+            if value is UNKNOWN:
+                known = False
+                continue
+            fitting = self._fitting([as_text(value, self.folder)], part, place)
+            if isinstance(fitting, Unknown):
+                known = False
+            else:
+                pieces += fitting
+        return "".join(pieces) if known else UNKNOWN
+
+    def _fitting(self, texts: list[str], look_up: str | LookUp, place: Place) -> list[str] | Unknown:
+        for text in texts:
+            problem = unfit(text)
+            if problem:
+                within = look_up.text if isinstance(look_up, LookUp) else None
+                self.report(Mistake("bad-text", f"the value of `{within}` {problem}", within=within), place)
+                return UNKNOWN
+        return texts
+
+    # --- names
+
+    def _find(self, look_up: str | LookUp, place: Place) -> Any:
+        assert isinstance(look_up, LookUp)
+        try:
+            return self._named(look_up)
+        except Mistake as mistake:
+            mistake.within = look_up.text
+            self.report(mistake, place)
+            return UNKNOWN
+
+    def _named(self, look_up: LookUp) -> Any:
+        first, *rest = look_up.parts
+        if first not in RESERVED and self.keys is not None and first in self.keys:
+            return descend(self.keys[first], rest, first)
+        match first, rest:
+            case "vars", [name, *below]:
+                return descend(self._sources.var(name), below, f"vars.{name}")
+            case "env", [name]:
+                return self._environment(name)
+            case "run", [name]:
+                return self._run(name)
+            case "tasks", [_, *_]:
+                return self._attempted(look_up).ask(look_up)
+            case "attempt", []:
+                return self._attempted(look_up).number
+            case "slots", []:
+                return self._attempted(look_up).slots
+            case "extra", []:
+                return self._attempted(look_up).extra
+        raise self._unknown(look_up)
+
+    def _attempted(self, look_up: LookUp) -> Tries:
+        if self._tries is None:
+            where = "of its task" if self.keys is not None else "of the tasks"
+            label = f"`{look_up.parts[0]}` can stand in `run`, `shell`, `args`, `env`, `cwd` and `stdin` {where}"
+            raise Mistake(
+                "unknown-name", f"`{look_up.name}` is not known here: nothing has been started yet", label=label
+            )
+        return self._tries
+
+    def _environment(self, name: str) -> str | Unknown:
+        value = self.environ.get(name)
+        if value is None:
+            raise Mistake(
+                "unknown-name",
+                f"the environment has no variable `{name}`",
+                label=suggestion(name, self.environ) or "set it, or look up a source that has a default",
+                notes=(f'help: [vars] may have an entry {{ env = "{name}", default = "..." }}',),
+            )
+        return value if isinstance(value, Unknown) else Loose(value)
+
+    def _run(self, name: str) -> str:
+        names = ("id", "folder", "root", "cwd")
+        if name not in names:
+            label = suggestion(name, names) or f"there are {listed(f'run.{each}' for each in names)}"
+            raise Mistake("unknown-name", f"there is no `run.{name}`", label=label)
+        return str(getattr(self._facts, name))
+
+    def _unknown(self, look_up: LookUp) -> Mistake:
+        first = look_up.parts[0]
+        if first in RESERVED:
+            forms = {"vars": "vars.NAME", "env": "env.NAME", "run": "run.id", "tasks": "tasks.NAME.result"}
+            label = f"write `{{{{ {forms.get(first, first)} }}}}`"
+            return Mistake("unknown-name", f"`{look_up.name}` is not a name that can be looked up", label=label)
+        keys = list(self.keys or ())
+        label = suggestion(first, [*keys, *RESERVED])
+        if not label and first in self._sources.names:
+            label = f"did you mean `vars.{first}`?"
+        if not label and first in self.environ:
+            label = f"did you mean `env.{first}`?"
+        known = f"the task's `foreach` has {listed(keys)}" if keys else "the task has no `foreach`"
+        return Mistake(
+            "unknown-name",
+            f"there is no `{first}` to look up",
+            label=label or (known if self.keys is not None else f"there are {listed(('vars', 'env', 'run'))}"),
+        )
+
+
+def descend(value: Any, parts: Sequence[str], name: str) -> Any:
+    """Go into a value by the parts of a name: attributes of paths, keys of tables, indexes of lists.
+
+    Raises:
+        Mistake: It has no such part.
+    """
+    for part in parts:
+        if value is UNKNOWN:
+            return UNKNOWN
+        value = _below(value, part, name)
+        name = f"{name}.{part}"
+    return value
+
+
+def _below(value: Any, part: str, name: str) -> Any:
+    if isinstance(value, FilePath):
+        if part not in ATTRIBUTES:
+            label = suggestion(part, ATTRIBUTES) or f"a path has {listed(ATTRIBUTES)}"
+            raise Mistake("unknown-name", f"`{name}` is a path and has no `.{part}`", label=label)
+        found = getattr(value, part)
+        if found is None:
+            raise Mistake("unknown-name", f"`{name}` has no `.match`: no wildcard of a glob found it")
+        return found
+    if isinstance(value, dict):
+        if part not in value:
+            label = suggestion(part, value) or (f"it has {listed(value)}" if value else "it is empty")
+            raise Mistake("unknown-name", f"`{name}` has no `{part}`", label=label)
+        return value[part]
+    if isinstance(value, (list, tuple)):
+        if not part.isdecimal() or int(part) >= len(value):
+            raise Mistake("unknown-name", f"`{name}` has no `.{part}`", label=f"it is a list of {len(value)}")
+        return value[int(part)]
+    label = "only paths, of a `glob` or a parameter of type `path`, have it" if part in ATTRIBUTES else ""
+    raise Mistake("unknown-name", f"`{name}` is {describe(value)} and has no `.{part}`", label=label)
+
+
+def as_argument(value: Any, folder: Folder | None) -> tuple[Any, bool]:
+    """Return a value for a Python call as JSON has it, and whether a text in it came from outside."""
+    return as_plain(value, folder), _is_loose(value)
+
+
+def _is_loose(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_is_loose(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(_is_loose(item) for item in value)
+    return isinstance(value, Loose)
+
+
+def holds_unknown(value: Any) -> bool:
+    """Whether something in a value is not known yet."""
+    if isinstance(value, dict):
+        return any(holds_unknown(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return any(holds_unknown(item) for item in value)
+    return value is UNKNOWN
+
+
+# --- shells
+
+
+def _marked(template: Template) -> str:
+    return "".join(part.replace(shelltext.MARK, "?") if isinstance(part, str) else shelltext.MARK for part in template)
+
+
+def _check_shell(template: Template, shell: tuple[str, ...]) -> None:
+    look_ups = [part for part in template if isinstance(part, LookUp)]
+    if not shelltext.is_known_shell(shell):
+        raise Mistake(
+            "shell-look-up",
+            f"`{look_ups[0].text}` cannot be handed to `{shell[0]}` as a word",
+            label="set it in `env` and read it there, or use `run`",
+            within=look_ups[0].text,
+        )
+    for look_up, place in zip(look_ups, shelltext.places(_marked(template)), strict=True):
+        if place:
+            raise _misplaced(look_up, place)
+
+
+def _misplaced(look_up: LookUp, place: str) -> Mistake:
+    quotes = {"double quotes": '"', "single quotes": "'"}
+    if place in quotes:
+        mark = quotes[place]
+        label = f"end the quotes before it: {mark}...{mark}{look_up.text}{mark}...{mark}; it becomes one word by itself"
+    elif place == "backquotes":
+        label = "write $(...) in place of the backquotes"
+    elif place == "a comment":
+        label = "leave it out"
+    else:
+        label = "set it in `env`, and write the variable here"
+    note = "note: a look-up becomes a word of its own, so that no value can run commands"
+    return Mistake(
+        "shell-look-up", f"`{look_up.text}` stands in {place}", label=label, within=look_up.text, notes=(note,)
+    )
+
+
+def _list_in_text(look_up: LookUp) -> Mistake:
+    message = f"`{look_up.text}` is a list and cannot be part of a text"
+    return Mistake("list-in-text", message, label="let it stand alone", within=look_up.text)
+
+
+def _quoted(text: str) -> str:
+    return text if _SAFE.fullmatch(text) else "'" + text.replace("'", "'\"'\"'") + "'"
