@@ -7,14 +7,14 @@ from typing import TypeAlias
 from taskrun.model import CancelReason, Outcome, State, Value
 
 
-class Start(Value):
+class Start(Value, frozen=True, kw_only=True):
     """An attempt that may start now; its slots and limits are taken."""
 
     task: str
     attempt: int  # from 1
 
 
-class RuledOut(Value):
+class RuledOut(Value, frozen=True, kw_only=True):
     """A task's `when` does not hold: it is skipped, and its dependents go on.
 
     Attributes:
@@ -26,8 +26,8 @@ class RuledOut(Value):
     cause: str | None = None
 
 
-class Settled(Value):
-    """A task has reached its final state, once.
+class Settled(Value, frozen=True, kw_only=True):
+    """A task has reached its final state, once. Groups settle silently: they are no work of their own.
 
     Attributes:
         reason: One clause for people; empty on success.
@@ -46,7 +46,7 @@ class Settled(Value):
     attempt: int = 0
 
 
-class Retried(Value):
+class Retried(Value, frozen=True, kw_only=True):
     """An attempt failed and there will be another, ``delay`` seconds from now: say ``Plan.due(task)`` then."""
 
     task: str
@@ -56,7 +56,7 @@ class Retried(Value):
     outcome: Outcome
 
 
-class StopRunning(Value):
+class StopRunning(Value, frozen=True, kw_only=True):
     """`on-failure = "stop"`: running tasks, but for those that clean up, are to be stopped."""
 
     reason: CancelReason

@@ -102,9 +102,11 @@ class Plan:
         """What look-ups may ask of a task: for the group of a `foreach`, the results of those that succeeded."""
         number = self._graph.numbers[task]
         state = self._states[number]
-        if self._graph.groups[number] and self._specs[number].foreach:
-            joined = [self._results[need] for need in self._graph.needs[number] if need in self._results]
-            return TaskView(state=state.value, result=joined)
+        if self._graph.groups[number]:
+            spec = self._specs[number]
+            instances = [need for need in self._graph.needs[number] if self._specs[need] is spec]
+            joined = [self._results[need] for need in instances if need in self._results]
+            return TaskView(state=state.value, result=joined if spec.foreach else None)
         return TaskView(state=state.value, result=self._results.get(number))
 
     def counts(self) -> dict[str, int]:
