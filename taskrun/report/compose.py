@@ -54,11 +54,12 @@ class Reporters(Reporter):
             reporter.suspend()
         self.screen.writer.hold()
 
-    def resume(self) -> None:
-        """The terminal is ours again."""
+    def resume(self, *, draw: bool = True) -> None:
+        """The terminal is ours again; without ``draw`` for lines only, as in the background of a shell."""
         self.screen.writer.release()
-        for reporter in self._reporters:
-            reporter.resume()
+        if draw:
+            for reporter in self._reporters:
+                reporter.resume()
 
     def close(self) -> None:
         """Closes all, also where one fails."""
@@ -90,12 +91,13 @@ def make_reporters(
         settings: What ``decide`` returned.
         writer: What writes; the caller closes it after the reporters.
         about: Facts about a task by its name.
-        read_log: Reads an attempt's log back; without it logs are read as if all were stdout.
+        read_log: Reads back a log that is not the bytes of its attempt any more, since it was capped; without it such
+            logs are read as if all were stdout.
         environ: The caller's environment: ``GITHUB_STEP_SUMMARY``.
         cwd: Folder to which paths are shown relatively; empty: the working directory.
         events_fd: What ``open_events`` returned.
         events_output: Write tasks' output to the events as well.
-        clock: What ``tick`` gets readings of.
+        clock: What ``tick`` gets readings of, in seconds; it should stand still while the run is suspended.
     """
     about = about or _nothing_known
     screen = Screen(writer, settings)

@@ -70,7 +70,7 @@ class EventLines(Reporter):
         self._closed = True
         fd, self._fd = self._fd, 1
         if fd > 2:
-            self._writer.when_written(lambda: os.close(fd))
+            self._writer.close_fd(fd)
 
     def _output(self, stamped: Stamped, event: TaskOutput) -> None:
         key = (event.task, event.stream)

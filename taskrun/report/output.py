@@ -6,10 +6,10 @@ thread, piece by piece, so that neither the loop nor the memory feels its size.
 
 from __future__ import annotations
 
-import struct
-import tempfile
-from typing import IO, TYPE_CHECKING, Protocol
+import os
+from typing import TYPE_CHECKING, Protocol
 
+from taskrun.report.kept import Reads, Spool
 from taskrun.report.lines import WholeLines, clean, label
 from taskrun.report.text import ink_for, visible
 from taskrun.report.words import failed
@@ -24,9 +24,7 @@ if TYPE_CHECKING:
     from taskrun.report.settings import Settings
     from taskrun.report.writer import Buffer, Source
 
-_IN_MEMORY = 256 << 10
 _HOLD = 64 << 10
-_frame = struct.Struct("<BI")  # 1: stderr; length
 
 
 class Shown(Protocol):
@@ -81,7 +79,12 @@ class Outputs:
         """Where an attempt's log lies."""
         if log is None or self._folder is None:
             return log
-        return f"{self._folder}/{log}"
+        return os.path.join(self._folder, log)
+
+    @property
+    def recorded(self) -> bool:
+        """Whether this run has a folder where logs could be."""
+        return self._folder is not None
 
     def _end(self, task: str, title: str | None, *, is_failure: bool, log: str | None) -> None:
         shown = self._shown.pop(task, None)
@@ -101,7 +104,7 @@ class Outputs:
             case "stream":
                 return Labelled(self.screen, settings, fds, task)
             case "group" | "failed":
-                return Grouped(self, fds, task, failed_only=mode == "failed", logged=facts.logged)
+                return Grouped(self, fds, task, failed_only=mode == "failed", logged=facts.logged and self.recorded)
             case _:
                 return Nothing(self.screen)
 
@@ -239,27 +242,20 @@ class Grouped:
         self._fds = fds
         self._task = task
         self._failed_only = failed_only
-        self._spool = None if logged else Spool()
+        self._kept = Reads() if logged else Spool()
 
     def feed(self, stream: str, data: bytes) -> None:
         """It is in the log; without one it is kept here."""
-        if self._spool is not None:
-            self._spool.add(stream, data)
+        self._kept.add(stream, data)
 
     def end(self, title: str | None, *, is_failure: bool, log: str | None) -> None:
         """Shows it, if this kind of end is shown, below the line that tells how it ended."""
         screen = self._outputs.screen
-        pieces: Iterator[tuple[str, bytes]] | None = None
         if is_failure or not self._failed_only:
-            if self._spool is not None:
-                pieces = self._spool.pieces()
-            elif log is not None:
-                pieces = iter(self._outputs.read_log(log))
-        if pieces is None:
-            if title is not None:
-                screen.say(title)
-            return
-        screen.write_from(self._lines(pieces, title, is_failure=is_failure))
+            pieces = self._kept.pieces(log, self._outputs.read_log)
+            screen.write_from(self._lines(pieces, title, is_failure=is_failure))
+        elif title is not None:
+            screen.say(title)
 
     def _lines(self, pieces: Iterator[tuple[str, bytes]], title: str | None, *, is_failure: bool) -> Source:
         """Runs on the writer's thread."""
@@ -285,22 +281,3 @@ class Grouped:
                 shown = block and clean(block, terminal=settings.tty(fd), colour=settings.colour(fd))
                 if shown:
                     yield fd, shown
-
-
-class Spool:
-    """Keeps the output of an attempt that has no log: a little in memory, more in a file without a name."""
-
-    def __init__(self) -> None:
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed after reading
-
-    def add(self, stream: str, data: bytes) -> None:
-        """The next piece."""
-        self._file.write(_frame.pack(stream == "stderr", len(data)) + data)
-
-    def pieces(self) -> Iterator[tuple[str, bytes]]:
-        """All pieces in order; the spool is closed after the last."""
-        with self._file as file:
-            file.seek(0)
-            while head := file.read(_frame.size):
-                is_stderr, length = _frame.unpack(head)
-                yield "stderr" if is_stderr else "stdout", file.read(length)

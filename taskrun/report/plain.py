@@ -9,7 +9,7 @@ from taskrun.report.text import percent, rough_time, shorten, visible, word
 from taskrun.report.view import Active, TellingView
 
 if TYPE_CHECKING:
-    from taskrun.events import RunResume, RunStart, TaskEnd, TaskProgress, TaskRetry, TaskStart
+    from taskrun.events import RunStart, TaskEnd, TaskProgress, TaskRetry, TaskStart
     from taskrun.model import Clockwork
     from taskrun.report.output import Outputs
     from taskrun.report.screen import Screen
@@ -75,11 +75,6 @@ class PlainView(TellingView):
         """A line for every end of what had begun."""
         self._told.pop(event.task, None)
         super().on_end(event)
-
-    def on_resume(self, event: RunResume) -> None:
-        """A pause is no silence."""
-        super().on_resume(event)
-        self._silent_since = self.clock()
 
     def _start_line(self, event: TaskStart) -> str:
         head = f"{self.ink.paint('faint', word('START'))}  {self.ink.paint('strong', visible(event.task))}"

@@ -47,12 +47,6 @@ class Active:
         self.last_output: float | None = None
         self.progress: TaskProgress | None = None
 
-    def shift(self, seconds: float) -> None:
-        """The run stood still for so long."""
-        self.since += seconds
-        if self.last_output is not None:
-            self.last_output += seconds
-
 
 class StatusView(Reporter):
     """A reporter: knows who runs. Subclasses show it."""
@@ -136,9 +130,7 @@ class StatusView(Reporter):
         """Running tasks are being stopped."""
 
     def on_resume(self, event: RunResume) -> None:
-        """The run goes on after a pause."""
-        for active in self.active.values():
-            active.shift(event.paused)
+        """The run goes on after a pause, during which the clock stood still."""
 
     def on_diagnostic(self, event: DiagnosticEvent) -> None:
         """Mistakes before the run are told by whoever found them; what comes later is told here."""

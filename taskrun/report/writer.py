@@ -114,6 +114,10 @@ class Writer:
         """Calls ``function`` on the loop's thread once all that was queued before is written or dropped."""
         self._mark(lambda: self._soon(function))
 
+    def close_fd(self, fd: int) -> None:
+        """Closes a descriptor once all that was queued before is written or dropped."""
+        self._mark(lambda: os.close(fd))
+
     @property
     def full(self) -> bool:
         """Whether those who can wait should, until ``on_space``."""
