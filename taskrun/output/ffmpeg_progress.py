@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
+from taskrun.output import ffmpeg
 from taskrun.output.samples import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class FfmpegParser:
@@ -13,17 +18,18 @@ class FfmpegParser:
     As long as there are none, it reads the ``time=`` of the status line on stderr.
 
     Attributes:
-        total: Length of the result in seconds, where it is known: set it from the arguments or from ffprobe. Where it
-            is ``None``, the longest ``Duration:`` of an input on stderr is taken.
+        lengths: Seconds of each input, as far as known; read from stderr unless they were told.
     """
 
     reads_channel = True
 
     def __init__(self, total: float | None = None) -> None:
-        self.total = total
+        self.lengths: list[float | None] = []
+        self._total = total
+        self._argv: Sequence[str] | None = None
+        self._lengths_told = False
         self._block: dict[str, str] = {}
         self._has_blocks = False
-        self._headers_over = False
         self._key_value = re.compile(r"^([a-z_0-9]{1,40})=\s*(\S*)\s*$", re.ASCII)
         self._duration = re.compile(r"^\s*Duration:\s(\d+:\d\d:\d\d(?:\.\d+)?)\b", re.ASCII)
         self._status = re.compile(
@@ -31,26 +37,46 @@ class FfmpegParser:
             r"\s+speed=\s*([\d.e+]+x|N/A)",
             re.ASCII,
         )
-        self._seen: float | None = None  # Duration: of the inputs
+
+    def expect(self, argv: Sequence[str], lengths: Sequence[float | None] | None = None) -> None:
+        """Says what is run, so that options such as ``-t`` and ``-ss`` count.
+
+        Args:
+            argv: The command.
+            lengths: Seconds of its inputs, in order, where ffprobe was asked; ``None``: they are read from stderr.
+        """
+        self._argv = argv
+        if lengths is not None:
+            self.lengths, self._lengths_told = list(lengths), True
+
+    @property
+    def total(self) -> float | None:
+        """Seconds that the result will have; ``None``: unknown, so far."""
+        if self._total is None and self._argv is not None:
+            return ffmpeg.total(self._argv, self.lengths)
+        if self._total is None:
+            return max((length for length in self.lengths if length is not None), default=None)
+        return self._total
 
     def feed(self, line: str, now: float) -> Sample | None:  # noqa: ARG002 - the protocol's
         """See ``Parser``."""
-        if "=" in line:
-            match = self._key_value.match(line)
-            if match is not None:
-                return self._add(match[1], match[2])
-            return None if self._has_blocks else self._read_status(line)
-        self._read_header(line)
-        return None
+        if not self._lengths_told:
+            self._read_header(line)
+        if "=" not in line:
+            return None
+        match = self._key_value.match(line)
+        if match is not None:
+            return self._add(match[1], match[2])
+        return None if self._has_blocks else self._read_status(line)
 
     def _read_header(self, line: str) -> None:
         """Inputs are listed with their durations before the outputs, which have none yet."""
         if line.startswith("Output #"):
-            self._headers_over = True
-        elif not self._headers_over:
-            match = self._duration.match(line)
-            if match is not None:
-                self._seen = max(self._seen or 0.0, clock_seconds(match[1]))
+            self._lengths_told = True
+        elif line.startswith("Input #"):
+            self.lengths.append(None)
+        elif self.lengths and (match := self._duration.match(line)) is not None:
+            self.lengths[-1] = ffmpeg.seconds(match[1])
 
     def _add(self, key: str, value: str) -> Sample | None:
         if key != "progress":
@@ -67,8 +93,8 @@ class FfmpegParser:
         match = self._status.search(line)
         if match is None or match[1] == "N/A":
             return None
-        seconds = -1.0 if match[1].startswith("-") else clock_seconds(match[1])
-        return self._sample(seconds if seconds >= 0 else None, "", match[2])
+        seconds = ffmpeg.seconds(match[1])
+        return self._sample(seconds if seconds is not None and seconds >= 0 else None, "", match[2])
 
     def _sample(self, seconds: float | None, frame: str, speed: str) -> Sample | None:
         said = []
@@ -78,8 +104,7 @@ class FfmpegParser:
             said.append(speed)
         if seconds is None and not said:
             return None
-        total = self.total if self.total is not None else self._seen
-        return Sample(current=seconds if seconds is not None else 0.0, total=total, message=", ".join(said))
+        return Sample(current=seconds if seconds is not None else 0.0, total=self.total, message=", ".join(said))
 
 
 def _out_time(block: dict[str, str]) -> float | None:
@@ -93,9 +118,3 @@ def _out_time(block: dict[str, str]) -> float | None:
         if text.isdigit():
             return int(text) / 1e6
     return None
-
-
-def clock_seconds(text: str) -> float:
-    """Seconds of ``HH:MM:SS.ms``, whose hours may have any number of digits."""
-    hours, minutes, seconds = text.split(":")
-    return int(hours) * 3600 + int(minutes) * 60 + float(seconds)

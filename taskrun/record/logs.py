@@ -202,19 +202,22 @@ class AttemptLog:
         start = tail.kept_from
         try:
             if start > self._head:
-                remark = elision(start - self._head, self._cap or 0)
+                remark = elision(start - self._head, self._cap)
                 write_all(self._fd, remark)
                 self._index.append({"log": self._name, "elided": [self._head, start], "marker": len(remark)})
             tail.copy_to(self._fd)
         except OSError as error:
-            self._truncate(error)  # the segments stay, and are read from where they are
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, self._head)  # the segments stay, and are read from where they are
+            self._truncate(error)
         else:
             tail.remove()
 
 
-def elision(count: int, cap: int) -> bytes:
+def elision(count: int, cap: int | None) -> bytes:
     """What a log has in place of the bytes that it left out."""
-    return f"\n[taskrun: {count:,} bytes left out; the log is capped at {cap:,}]\n".encode()
+    why = f"the log is capped at {cap:,}" if cap is not None else "the log is capped"
+    return f"\n[taskrun: {count:,} bytes left out; {why}]\n".encode()
 
 
 class _Tail:
@@ -298,3 +301,9 @@ class _Tail:
 def segment_path(log: str, offset: int) -> str:
     """The file for the part of a capped log that begins at an offset, while the attempt runs."""
     return f"{log}.from-{offset}"
+
+
+def segment_offset(log: str, name: str) -> int:
+    """The offset that a file of ``segment_path`` begins at; -1: it is no part of that log."""
+    base, found, offset = name.partition(".from-")
+    return int(offset) if found and base == log and offset.isdigit() else -1
