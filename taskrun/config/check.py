@@ -1,0 +1,236 @@
+"""Checks that take more than one table: names that clash, tasks and limits that do not exist, circles of dependencies.
+
+Linear in the size of the file and without recursion: chains of any length are fine.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from taskrun.config.mistakes import describe, suggestion
+from taskrun.config.references import References
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from taskrun.config.mistakes import Mistakes
+    from taskrun.config.project import Project, TaskSpec
+    from taskrun.config.source import Path
+
+_NUL = re.compile(r"\\(?:x00|u0000|U00000000)")
+"""The only ways in which a TOML file can have a NUL character."""
+
+
+def check(project: Project, document: dict[str, object], mistakes: Mistakes) -> None:
+    """Collects the mistakes of a completed project.
+
+    Args:
+        project: Completed from ``document``.
+        document: The file's table as read.
+        mistakes: What was found so far; grows.
+    """
+    if _NUL.search(project.source.text):
+        _check_nul(document, (), mistakes)
+    _check_names(project.tasks, mistakes)
+    _check_limits(project, document, mistakes)
+    for name, task in project.tasks.items():
+        if task.interactive and task.stdin is not None:
+            message = f"{describe(('tasks', name, 'stdin'))} has no meaning, since the task is interactive"
+            mistakes.add("conflict", message, ("tasks", name, "stdin"), part="key", label="it reads from the terminal")
+    references = References(project, mistakes)
+    references.check_default()
+    edges = references.edges()
+    _check_circles(project.tasks, edges, mistakes)
+    _check_finally(project.tasks, edges, references, mistakes)
+
+
+def _check_nul(value: object, path: Path, mistakes: Mistakes) -> None:
+    """No program, file or variable can be given a NUL."""
+    stack: list[tuple[object, Path]] = [(value, path)]
+    while stack:
+        value, path = stack.pop()
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                if "\0" in key:
+                    mistakes.add("bad-value", f"{describe((*path, key))} has a NUL character", (*path, key), part="key")
+                stack.append((inner, (*path, key)))
+        elif isinstance(value, list):
+            stack += [(inner, (*path, index)) for index, inner in enumerate(value)]
+        elif isinstance(value, str) and "\0" in value:
+            label = "programs, files and variables cannot have any"
+            mistakes.add("bad-value", f"{describe(path)} has a NUL character", path, label=label)
+
+
+def _check_names(tasks: dict[str, TaskSpec], mistakes: Mistakes) -> None:
+    """Names must differ in more than case, since logs are files; an alias must not be another's name."""
+    folded: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for name, task in tasks.items():
+        first = folded.setdefault(name.casefold(), name)
+        if first is not name:
+            message = f"task `{name}` differs from task `{first}` in case only"
+            notes = (_first(mistakes, ("tasks", first)),)
+            path: Path = ("tasks", name)
+            mistakes.add("duplicate-name", message, path, part="key", label="use another name", notes=notes)
+        for index, alias in enumerate(task.aliases):
+            place: Path = ("tasks", name, "aliases", index)
+            if alias in tasks:
+                message = f"the alias `{alias}` of task `{name}` is the name of a task"
+                mistakes.add("duplicate-name", message, place, label="use another alias")
+            elif alias in owners:
+                message = f"the alias `{alias}` of task `{name}` is also one of task `{owners[alias]}`"
+                mistakes.add("duplicate-name", message, place, label="use another alias")
+            else:
+                owners[alias] = name
+
+
+def _first(mistakes: Mistakes, path: Path) -> str:
+    span = mistakes.source.span(path, "key")
+    return "" if span is None else f"note: the first is at {mistakes.source.path}:{span.line}:{span.column}"
+
+
+def _check_limits(project: Project, document: dict[str, object], mistakes: Mistakes) -> None:
+    """Every limit that a task takes exists, and is high enough."""
+    if "defaults" in document:
+        _check_demands(project, ("defaults", "limits"), _own_limits(document["defaults"]), mistakes)
+    tables = document.get("tasks", {})
+    assert isinstance(tables, dict)
+    for name, task in project.tasks.items():
+        if task.limits:
+            _check_demands(project, ("tasks", name, "limits"), _own_limits(tables[name]), mistakes)
+
+
+def _own_limits(table: object) -> dict[str, int]:
+    """What one table itself says of limits, as it was read."""
+    assert isinstance(table, dict)
+    limits = table.get("limits")
+    if isinstance(limits, dict):
+        return limits
+    return dict.fromkeys(limits, 1) if isinstance(limits, list) else {}
+
+
+def _check_demands(project: Project, path: Path, demands: dict[str, int], mistakes: Mistakes) -> None:
+    for index, (name, demand) in enumerate(demands.items()):
+        total = project.limits.get(name)
+        if total is not None and demand <= total:
+            continue
+        place: Path = (*path, name)
+        if mistakes.source.span(place) is None:
+            place = (*path, index)
+        if total is None:
+            message = f"{describe(path)} names the limit `{name}`, which is not in [limits]"
+            label = suggestion(name, project.limits) or f"add `{name} = ...` to [limits]"
+            mistakes.add("unknown-limit", message, place, part="key", label=label)
+        else:
+            message = f"{describe(path)} takes {demand} of the limit `{name}`, of which there are {total}"
+            mistakes.add("limit-exceeded", message, place, label="it could never start")
+
+
+def _check_circles(tasks: dict[str, TaskSpec], edges: dict[str, dict[str, int]], mistakes: Mistakes) -> None:
+    """Takes away what depends on nothing, layer by layer; what is left has circles, each of which is drawn once."""
+    position = {name: index for index, name in enumerate(tasks)}
+    left = {name: len(needs) for name, needs in edges.items()}
+    dependents = _reversed(edges)
+    free = [name for name, count in left.items() if not count]
+    while True:
+        while free:
+            name = free.pop()
+            if left.pop(name, None) is None:
+                continue
+            for dependent in dependents.get(name, ()):
+                if dependent in left:
+                    left[dependent] -= 1
+                    if not left[dependent]:
+                        free.append(dependent)
+        if not left:
+            return
+        circle = _circle(min(left, key=position.__getitem__), edges, left)
+        start = circle.index(min(circle, key=position.__getitem__))
+        _add_circle([*circle[start:], *circle[:start]], edges, mistakes)
+        free = circle  # as if it were solved, so that others are found
+
+
+def _reversed(edges: dict[str, dict[str, int]]) -> dict[str, list[str]]:
+    dependents: dict[str, list[str]] = {}
+    for name, needs in edges.items():
+        for need in needs:
+            if need in dependents:
+                dependents[need].append(name)
+            else:
+                dependents[need] = [name]
+    return dependents
+
+
+def _circle(start: str, edges: dict[str, dict[str, int]], left: dict[str, int]) -> list[str]:
+    """Follows dependencies that are left until a task comes again; there always is one."""
+    trail: dict[str, None] = {}
+    name = start
+    while name not in trail:
+        trail[name] = None
+        name = next(need for need in edges[name] if need in left)
+    names = list(trail)
+    return names[names.index(name) :]
+
+
+def _add_circle(circle: list[str], edges: dict[str, dict[str, int]], mistakes: Mistakes) -> None:
+    path: Path = ("tasks", circle[0], "needs", edges[circle[0]][circle[1 % len(circle)]])
+    if len(circle) == 1:
+        mistakes.add("circle", f"task `{circle[0]}` needs itself", path, label="remove it")
+        return
+    drawn = " -> ".join(circle) if len(circle) <= 12 else f"{' -> '.join(circle[:6])} -> ... -> {circle[-1]}"
+    notes = tuple(
+        _edge(name, need, edges[name][need], mistakes)
+        for name, need in zip(circle[1:6], [*circle[2:6], circle[6 % len(circle)] if len(circle) > 6 else circle[0]])
+    )
+    message = f"tasks need each other in a circle: {drawn} -> {circle[0]}"
+    mistakes.add("circle", message, path, label="one of these dependencies must go", notes=notes)
+
+
+def _edge(name: str, need: str, index: int, mistakes: Mistakes) -> str:
+    span = mistakes.source.span(("tasks", name, "needs", index))
+    place = "" if span is None else f" at {mistakes.source.path}:{span.line}:{span.column}"
+    return f"note: `{name}` needs `{need}`{place}"
+
+
+def _check_finally(
+    tasks: dict[str, TaskSpec], edges: dict[str, dict[str, int]], references: References, mistakes: Mistakes
+) -> None:
+    """A `finally` task runs after what depends on its task: so nothing may depend on both."""
+    owners = references.finally_owners()
+    if not owners:
+        return
+    dependents = _reversed(edges)
+    for cleaner, owned in owners.items():
+        before = _reachable(owned, dependents)
+        after = _reachable([cleaner], dependents)
+        both = before & after
+        if both:
+            name = next(each for each in tasks if each in both)
+            owner = next(each for each in owned if not _reachable([each], dependents).isdisjoint({name}))
+            _add_finally(cleaner, owner, name, mistakes)
+
+
+def _reachable(starts: Iterable[str], edges: dict[str, list[str]]) -> set[str]:
+    seen = set(starts)
+    stack = list(seen)
+    while stack:
+        for following in edges.get(stack.pop(), ()):
+            if following not in seen:
+                seen.add(following)
+                stack.append(following)
+    return seen
+
+
+def _add_finally(cleaner: str, owner: str, both: str, mistakes: Mistakes) -> None:
+    if both == cleaner:
+        why = f"`{cleaner}` needs `{owner}`, and would not run when that fails"
+    elif both == owner:
+        why = f"`{owner}` needs `{cleaner}`"
+    else:
+        why = f"`{both}` needs both"
+    path: Path = ("tasks", owner, "finally")
+    if mistakes.source.span(path) is None:
+        path = ("defaults", "finally")
+    message = f"task `{cleaner}` cannot run after `{owner}` and all that needs it: {why}"
+    mistakes.add("circle", message, path, within=cleaner, label="a `finally` task comes last")

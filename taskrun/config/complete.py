@@ -1,0 +1,127 @@
+"""From the checked tables of one file to the ``Project``: reads every key and completes each task from `[defaults]`.
+
+Collects mistakes and goes on; what it returns is only used where there were none, or to look for more of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from taskrun.config.mistakes import describe
+from taskrun.config.model import DefaultsTable, FileTable, RunTable
+from taskrun.config.project import Project, Retry, RunSettings, TaskSpec
+from taskrun.config.readers import READERS, read_names
+from taskrun.config.rules import check_keys, check_task
+from taskrun.config.sources import read_foreach, read_variables
+from taskrun.config.units import BadValue, is_ffmpeg, seconds
+from taskrun.model import Clocks, OnFailure, ProgressSource
+
+if TYPE_CHECKING:
+    from taskrun.config.mistakes import Mistakes
+    from taskrun.config.source import Path, SourceFile
+
+OURS = frozenset(f"TASKRUN_{name}" for name in ("RUN", "TASK", "ATTEMPT", "SLOTS", "MARK", "PROGRESS"))
+"""Variables that taskrun sets for every task, and that nobody else may."""
+
+_CLOCKS = frozenset({"timeout", "start", "idle", "stall"})
+_FFMPEG = ProgressSource(parser="ffmpeg")
+_OFF: dict[str, Any] = {"when": (), "limits": {}}
+"""What `false` means in ``TaskSpec``, where it is not ``None``."""
+
+
+def complete(document: dict[str, Any], source: SourceFile, root: str, mistakes: Mistakes) -> Project:
+    """Builds the project from a document that fits the file model."""
+    check_keys(FileTable, document, (), mistakes)
+    env = document.get("env", {})
+    _check_env(env, ("env",), mistakes)
+    return Project(
+        source=source,
+        root=root,
+        run=_run_settings(document.get("run", {}), mistakes),
+        limits=document.get("limits", {}),
+        vars=read_variables(document.get("vars", {}), mistakes),
+        env=env,
+        tasks=_tasks(document.get("tasks", {}), document.get("defaults", {}), mistakes),
+    )
+
+
+def _run_settings(table: dict[str, Any], mistakes: Mistakes) -> RunSettings:
+    check_keys(RunTable, table, ("run",), mistakes)
+    fields: dict[str, Any] = {}
+    for key, value in table.items():
+        try:
+            if key in {"deadline", "grace", "cleanup"}:
+                fields[key] = seconds(value)
+            elif key == "default":
+                fields[key] = read_names(value)
+            elif key == "on-failure":
+                fields["on_failure"] = OnFailure(value)
+            elif key == "keep-runs":
+                fields["keep_runs"] = value
+            elif key != "queue":
+                fields[key] = value
+        except BadValue as bad:
+            mistakes.add_value(bad, ("run", key))
+    return RunSettings(**fields)
+
+
+def _tasks(tables: dict[str, Any], defaults: dict[str, Any], mistakes: Mistakes) -> dict[str, TaskSpec]:
+    check_keys(DefaultsTable, defaults, ("defaults",), mistakes)
+    common = _fields(defaults, ("defaults",), mistakes)
+    tasks = {}
+    for name, table in tables.items():
+        path = ("tasks", name)
+        if name not in mistakes.broken:
+            check_task(table, path, mistakes)
+        tasks[name] = _task(name, _fields(table, path, mistakes), common)
+    return tasks
+
+
+def _fields(table: dict[str, Any], path: Path, mistakes: Mistakes) -> dict[str, Any]:
+    """Fields of ``TaskSpec`` that a table sets; those of ``Clocks``, ``Retry`` and `limits` still in parts."""
+    fields: dict[str, Any] = {}
+    for key, value in table.items():
+        if key == "foreach":
+            fields["foreach"] = read_foreach(value, (*path, key), mistakes)
+            continue
+        if key not in READERS:
+            continue  # not carried out by this version: noted already
+        field, read = READERS[key]
+        try:
+            fields[field] = read(value)
+        except BadValue as bad:
+            mistakes.add_value(bad, (*path, key))
+    if "env" in fields:
+        _check_env(fields["env"], (*path, "env"), mistakes)
+    return fields
+
+
+def _task(name: str, own: dict[str, Any], common: dict[str, Any]) -> TaskSpec:
+    """Completes what a task says from what the defaults say."""
+    fields = _merged(name, own, common) if common else own
+    if not _CLOCKS.isdisjoint(fields):
+        fields["clocks"] = Clocks(**{clock: fields.pop(clock) for clock in _CLOCKS & fields.keys()})
+    if "retry" in fields:
+        fields["retry"] = Retry(**(fields["retry"] or {}))
+    for field, off in _OFF.items():
+        if field in fields and fields[field] is None:
+            fields[field] = off
+    if fields.get("run") and "progress" not in fields and is_ffmpeg(fields["run"][0]):
+        fields["progress"] = _FFMPEG
+    return TaskSpec(name=name, **fields)
+
+
+def _merged(name: str, own: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    fields = {**common, **own}
+    for field in ("retry", "limits"):
+        if own.get(field) and common.get(field):
+            fields[field] = {**common[field], **own[field]}
+    if name in common.get("finally_", ()) and "finally_" not in own:
+        del fields["finally_"]  # what tidies up after every task does not after itself and its like
+    return fields
+
+
+def _check_env(table: dict[str, str], path: Path, mistakes: Mistakes) -> None:
+    for name in table.keys() & OURS:
+        message = f"{describe((*path, name))} is set by taskrun itself"
+        mistakes.add("conflict", message, (*path, name), part="key", label="use another name")

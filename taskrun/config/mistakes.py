@@ -1,0 +1,114 @@
+"""Collects every mistake of one file, and says where it stands in the words of the file: "`timeout` in task `encode`".
+
+Used by all stages of checking; decides nothing itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from taskrun.config.source import Path, SourceFile
+    from taskrun.config.units import BadValue
+    from taskrun.model import Diagnostic
+
+
+class Mistakes:
+    """The mistakes found so far in one file.
+
+    Attributes:
+        source: Where they are.
+        broken: Names of tasks whose own table has mistakes: rules about a task as a whole are not applied to them,
+            since what they would find is often only a consequence.
+    """
+
+    __slots__ = ("_found", "broken", "source")
+
+    def __init__(self, source: SourceFile) -> None:
+        self.source = source
+        self.broken: set[str] = set()
+        self._found: list[Diagnostic] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def add(
+        self,
+        code: str,
+        message: str,
+        path: Path,
+        *,
+        part: str = "value",
+        within: str | None = None,
+        label: str = "",
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        """Notes a mistake at ``path``; see ``SourceFile.diagnostic``."""
+        if len(path) > 1 and path[0] == "tasks":
+            self.broken.add(str(path[1]))
+        found = self.source.diagnostic(code, message, path=path, part=part, within=within, label=label, notes=notes)
+        self._found.append(found)
+
+    def add_value(self, bad: BadValue, path: Path) -> None:
+        """Notes a value that its reader refused."""
+        path = (*path, *bad.at)
+        self.add(bad.code, f"{describe(path)} {bad.problem}", path, within=bad.within, label=bad.label)
+
+    def sorted(self) -> tuple[Diagnostic, ...]:
+        """All of them in the order of the file, each once."""
+        unique = dict.fromkeys(self._found)
+        return tuple(sorted(unique, key=_position))
+
+
+def _position(diagnostic: Diagnostic) -> tuple[int, int]:
+    span = diagnostic.span
+    return (0, 0) if span is None else (span.line, span.column)
+
+
+def describe(path: Path) -> str:
+    """A place in the words of the file: "`retry.delay[0]` in task `encode`"."""
+    if not path:
+        return "the file"
+    table = str(path[0])
+    if len(path) == 1:
+        return f"`{table}`"
+    if table == "tasks":
+        task = f"task `{path[1]}`"
+        return task if len(path) == 2 else f"`{_dotted(path[2:])}` in {task}"
+    if table == "pools":
+        pool = f"pool `{path[1]}`"
+        return pool if len(path) == 2 else f"`{_dotted(path[2:])}` in {pool}"
+    return f"`{_dotted(path[1:])}` in [{table}]"
+
+
+def _dotted(path: Path) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def suggestion(word: str, words: Iterable[str]) -> str:
+    """``did you mean `timeout`?``, or nothing where no word is near."""
+    near = nearest(word, words)
+    return f"did you mean `{near}`?" if near else ""
+
+
+def nearest(word: str, words: Iterable[str]) -> str | None:
+    """The most similar of ``words``, if it is similar at all."""
+    import difflib
+
+    known = list(words)
+    found = difflib.get_close_matches(word, known, 1, 0.6)
+    if found:
+        return found[0]
+    by_fold = {each.casefold().replace("_", "-"): each for each in known}
+    return by_fold.get(word.casefold().replace("_", "-"))
+
+
+def listed(words: Iterable[str], last: str = "or") -> str:
+    """`a`, `b` or `c`."""
+    *rest, final = [f"`{word}`" for word in words]
+    return f"{', '.join(rest)} {last} {final}" if rest else final
