@@ -51,8 +51,8 @@ class ProjectDir:
         self.path = folder / "project"
         self.path.mkdir(parents=True)
         self._aside = folder / "aside"  # captured output, the home folder, the `taskrun` of shells
-        home, programs = self._aside / "home", self._aside / "bin"
-        for each in (home, programs):
+        home, programs, scratch = (self._aside / name for name in ("home", "bin", "tmp"))
+        for each in (home, programs, scratch):
             each.mkdir(parents=True)
         self.command = (sys.executable, "-m", "taskrun")
         shim = programs / "taskrun"
@@ -63,6 +63,7 @@ class ProjectDir:
         self.env = {
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(home),
+            "TMPDIR": str(scratch),
             "LC_ALL": "C.UTF-8",
             "PYTHONPATH": _PACKAGE_ROOT,
             "PYTHONDONTWRITEBYTECODE": "1",

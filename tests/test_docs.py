@@ -1,0 +1,108 @@
+"""The documentation does not lie: its files load, its commands run, their output is what the page says."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from support.markdown import Block, blocks, matches
+from support.project import ProjectDir
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/tutorial.md"),
+        *ROOT.glob("docs/howto/*.md"),
+        *ROOT.glob("docs/reference/*.md"),
+    ]
+)
+TOML = [
+    pytest.param(block, id=f"{page.relative_to(ROOT)}:{block.line}")
+    for page in PAGES
+    for block in blocks(page.read_text(encoding="utf-8"))
+    if block.language == "toml" and "fragment" not in block.marks
+]
+TOLD = [page for page in PAGES if any("run" in block.marks for block in blocks(page.read_text(encoding="utf-8")))]
+
+
+@pytest.mark.parametrize("block", TOML)
+def test_every_toml_block_is_a_complete_file_that_loads(block: Block, tmp_path: Path):
+    from taskrun import config
+    from taskrun.model import ProjectError
+
+    path = tmp_path / "tasks.toml"
+    path.write_text(block.text, encoding="utf-8")
+    found = config.find(str(path), {}, str(tmp_path))
+    if block.marks.get("broken") == "":
+        with pytest.raises(ProjectError):
+            config.load(found)
+    else:
+        config.load(found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TOLD, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_of_a_page_run_in_order_and_write_what_it_says(page: Path, tmp_path: Path):
+    with ProjectDir(tmp_path) as project:
+        output = ""
+        for block in blocks(page.read_text(encoding="utf-8")):
+            if "file" in block.marks:
+                project.write(block.marks["file"], block.text)
+            elif "run" in block.marks:
+                wanted = block.marks["run"]
+                if "ffmpeg" in wanted and not shutil.which("ffmpeg"):
+                    pytest.skip("no ffmpeg here")
+                status = re.search(r"status (\d+)", wanted)
+                finished = project.sh(f"set -e\n{block.text}", timeout=120).exits(int(status[1]) if status else 0)
+                output = finished.stdout + finished.stderr
+            elif "output" in block.marks:
+                assert matches(block.text, output), f"line {block.line}: expected\n{block.text}\nbut it wrote\n{output}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_between_pages_lead_somewhere(page: Path):
+    text = page.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)(#[^)\s]*)?\)", text):
+        goal = page.parent / target if target else page
+        assert goal.exists(), f"{target} does not exist"
+        if anchor:
+            assert anchor[1:] in _anchors(goal.read_text(encoding="utf-8")), f"{target}{anchor} does not exist"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_blocks_are_python(page: Path):
+    for block in blocks(page.read_text(encoding="utf-8")):
+        if block.language == "python":
+            ast.parse(block.text)
+
+
+def test_the_example_loads_and_all_its_look_ups_are_right():
+    from taskrun import config
+    from taskrun.resolve import Request, Resolver
+
+    project = config.load(config.find(str(ROOT / "tasks.example.toml"), {}, str(ROOT)))
+    request = Request(targets=(), environ={"PATH": os.environ["PATH"]}, cwd=str(ROOT))
+    assert Resolver(project, request, lambda _command, _env: "").check_all() == []
+
+
+@pytest.mark.parametrize(
+    ("expected", "output", "fits"),
+    [
+        ("a\nb\n", "x\na\ny\nb\n", True),
+        ("b\na\n", "a\nb\n", False),
+        ("took ... s\n", "took 0.3 s\n", True),
+        ("a.c\n", "abc\n", False),
+    ],
+)
+def test_expected_output_is_matched_line_by_line(expected: str, output: str, *, fits: bool):
+    assert matches(expected, output) is fits
+
+
+def _anchors(page: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", page, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
