@@ -1,4 +1,4 @@
-"""What is kept of an attempt's output until its end, so that it can be shown in one piece: little, whatever it prints."""
+"""What is kept of an attempt's output until its end, to be shown in one piece: little, whatever it prints."""
 
 from __future__ import annotations
 
