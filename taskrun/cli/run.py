@@ -59,13 +59,16 @@ class Duration(click.ParamType[float]):
         """To seconds."""
         if isinstance(value, float):
             return value
-        from taskrun.config import parse_duration
+        from taskrun.config.units import DURATION_ABOVE_ZERO, BadValue, seconds
 
+        text = str(value)
+        is_number = text.replace(".", "", 1).isdecimal() and float(text) > 0
+        if not is_number and not re.fullmatch(DURATION_ABOVE_ZERO, text):
+            self.fail(f"{text!r} is no time above zero: a number of seconds, or as in 1h30m, 250ms", param, ctx)
         try:
-            seconds: float = parse_duration(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-        return seconds
+            return seconds(float(text) if is_number else text)
+        except BadValue as error:
+            self.fail(f"{text!r} {error}", param, ctx)
 
 
 class Limit(click.ParamType[tuple[str, int]]):

@@ -1,7 +1,7 @@
-"""ffmpeg's own progress, brought to the attempt's FIFO, and the duration that its percent needs.
+"""ffmpeg's own progress, brought to the attempt's FIFO, and the lengths of its inputs, which its percent needs.
 
-ffmpeg prints each input's duration when it starts, so that nothing has to be asked beforehand, unless the user made
-it silent: then ffprobe is asked first, for a bounded time.
+ffmpeg prints the lengths when it starts, so that nothing has to be asked beforehand, unless the user made it silent:
+then ffprobe is asked first, for a bounded time.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import trio
 
 from taskrun.link import HostLost, SpawnError
 from taskrun.output import ffmpeg as arguments
+from taskrun.output.ffmpeg_progress import FfmpegParser
 
 if TYPE_CHECKING:
     from taskrun.execute.equipment import Equipment
@@ -24,49 +25,42 @@ _PATIENCE = 5.0  # seconds for ffprobe: without an answer there is no percent, w
 
 async def arrange(attempt: Attempt, argv: tuple[str, ...], sink: Sink, equipment: Equipment) -> tuple[str, ...]:
     """The command line to start: ffmpeg's with `-progress`, any other as it is."""
-    if attempt.progress is None or attempt.progress.parser != "ffmpeg":
+    parser = sink.parser
+    if not isinstance(parser, FfmpegParser) or not arguments.is_ffmpeg(argv):
         return argv
-    if os.path.basename(argv[0]) not in {"ffmpeg", "ffmpeg.exe"}:
-        return argv
-    total = arguments.duration_limit(argv)
-    if total is None and arguments.is_silent(argv):
-        total = await _longest_input(attempt, argv, sink, equipment)
-    if total is not None:
-        sink.expect_total(total)
-    return tuple(arguments.instrument(argv, sink.fifo_path))
+    lengths = None
+    if not arguments.prints_lengths(argv):
+        lengths = await _ask_lengths(attempt, argv, sink, equipment)
+    parser.expect(argv, lengths)
+    return arguments.instrument(argv, sink.fifo_path)
 
 
-async def _longest_input(
+async def _ask_lengths(
     attempt: Attempt, argv: tuple[str, ...], sink: Sink, equipment: Equipment
-) -> float | None:
-    durations = []
+) -> list[float | None]:
+    lengths: list[float | None] = []
     with trio.move_on_after(_PATIENCE):
-        for name in arguments.inputs(argv):
-            if "://" not in name and os.path.exists(os.path.join(attempt.cwd, name)):
-                durations.append(await _ask_ffprobe(attempt, name, sink, equipment))
-    return max((seconds for seconds in durations if seconds), default=None)
+        for source in arguments.inputs(argv):
+            command = arguments.ffprobe_argv(argv[0], source)
+            lengths.append(None if command is None else await _ask(command, attempt, sink, equipment))
+    return lengths
 
 
-async def _ask_ffprobe(attempt: Attempt, name: str, sink: Sink, equipment: Equipment) -> float | None:
+async def _ask(command: tuple[str, ...], attempt: Attempt, sink: Sink, equipment: Equipment) -> float | None:
     answer = bytearray()
     null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
     read, write = os.pipe()
-    stream = equipment.outputs.add(read, answer.extend)
+    stream = equipment.controls.add(read, answer.extend)
     process = None
     try:
         process = await equipment.link.spawn(
-            arguments.ffprobe_argv(name),
-            env=sink.environment(),
-            cwd=attempt.cwd,
-            stdin=None,
-            stdout=write,
-            stderr=null,
+            command, env=sink.environment(), cwd=attempt.cwd, stdin=None, stdout=write, stderr=null
         )
         os.close(write)
         write = -1
         await process.wait()
         process = None
-        await equipment.outputs.drain([stream], 0.2)
+        await equipment.controls.drain([stream], 0.2)
         return float(answer)
     except (SpawnError, HostLost, ValueError):
         return None  # no ffprobe, no answer, or "N/A"

@@ -5,7 +5,7 @@ User code runs in the template's probes only, never here. What is found becomes 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
@@ -24,6 +24,16 @@ IMPORT_TIMEOUT = 60.0
 """Seconds for the import of one module."""
 
 
+class MakeDiagnostic(Protocol):
+    """``Resolver.call_diagnostic``."""
+
+    def __call__(
+        self, site: CallSite, code: str, message: str, *, argument: str | None = None, label: str = ""
+    ) -> Diagnostic:
+        """A mistake of a call at its place in the file."""
+        ...
+
+
 class Inspection(Value, frozen=True, kw_only=True):
     """What an inspection found.
 
@@ -39,9 +49,20 @@ class Inspection(Value, frozen=True, kw_only=True):
 
 
 async def inspect(
-    link: Link, template: TemplateSpec, sites: Sequence[CallSite], open_keys: dict[str, str]
+    link: Link,
+    template: TemplateSpec,
+    sites: Sequence[CallSite],
+    open_keys: dict[str, str],
+    diagnostic: MakeDiagnostic,
 ) -> Inspection:
     """Asks the template about every call.
+
+    Args:
+        link: To the run's host.
+        template: Where the calls will be forked from.
+        sites: The calls as far as they are known.
+        open_keys: ``KEY=VALUE`` that may be arguments.
+        diagnostic: Puts a mistake of a call at its place in the file.
 
     Raises:
         HostLost: The supervising process died.
@@ -54,7 +75,7 @@ async def inspect(
         answer = await link.inspect(template, msgspec.msgpack.encode(request), IMPORT_TIMEOUT * modules + 5)
     reply = msgspec.msgpack.decode(answer, type=InspectReply)
     return Inspection(
-        diagnostics=_diagnostics(reply, sites),
+        diagnostics=_diagnostics(reply, sites, diagnostic),
         parameters={
             target: tuple(parameter.name for parameter in report.parameters)
             for target, report in reply.targets.items()
@@ -76,7 +97,9 @@ def _wire_site(number: int, site: CallSite) -> WireSite:
     )
 
 
-def _diagnostics(reply: InspectReply, sites: Sequence[CallSite]) -> tuple[Diagnostic, ...]:
+def _diagnostics(
+    reply: InspectReply, sites: Sequence[CallSite], diagnostic: MakeDiagnostic
+) -> tuple[Diagnostic, ...]:
     found: list[Diagnostic] = []
     told: set[tuple[str, str]] = set()  # a foreach repeats its mistakes
     for site in sites:
@@ -90,33 +113,31 @@ def _diagnostics(reply: InspectReply, sites: Sequence[CallSite]) -> tuple[Diagno
             mistake, code = target.error, "target"
         if mistake is not None and (site.target, site.task) not in told:
             told.add((site.target, site.task))
-            found.append(_of_target(site, mistake, code))
+            found.append(_of_target(site, mistake, code, diagnostic))
     seen: set[tuple[str, str, str]] = set()
     for problem in reply.problems:
         site = sites[problem.site]
         key = (site.task, problem.argument, problem.message)
         if key not in seen:
             seen.add(key)
-            found.append(_of_argument(site, problem, reply))
+            found.append(_of_argument(site, problem, reply, diagnostic))
     return tuple(found)
 
 
-def _of_target(site: CallSite, mistake: Mistake, code: str) -> Diagnostic:
+def _of_target(site: CallSite, mistake: Mistake, code: str, diagnostic: MakeDiagnostic) -> Diagnostic:
     notes = []
     if mistake.file:
         where = f"{mistake.file}:{mistake.line}" + (f":{mistake.column}" if mistake.column else "")
         notes.append(f"at {where}" + (f": {mistake.text.strip()}" if mistake.text else ""))
     verb = "cannot be imported" if code == "import" else "cannot be called"
-    return site.diagnostic(
-        f"python-{code}",
-        f"`{site.target}` of task `{site.task}` {verb}: {mistake.message}",
-        argument=None,
-        label=mistake.hint,
-        notes=tuple(notes),
-    )
+    message = f"`{site.target}` of task `{site.task}` {verb}: {mistake.message}"
+    found = diagnostic(site, f"python-{code}", message, label=mistake.hint)
+    return msgspec.structs.replace(found, notes=tuple(notes))
 
 
-def _of_argument(site: CallSite, problem: CallProblem, reply: InspectReply) -> Diagnostic:
+def _of_argument(
+    site: CallSite, problem: CallProblem, reply: InspectReply, diagnostic: MakeDiagnostic
+) -> Diagnostic:
     inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.path)
     name = f"argument `{problem.argument}{inside}` of " if problem.argument else ""
     notes = []
@@ -124,10 +145,6 @@ def _of_argument(site: CallSite, problem: CallProblem, reply: InspectReply) -> D
     if target is not None and target.parameters and problem.code != "wrong-type":
         listed = ", ".join(p.name if p.required else f"[{p.name}]" for p in target.parameters)
         notes.append(f"`{site.target}` takes {listed}")
-    return site.diagnostic(
-        problem.code,
-        f"{name}`{site.target}` in task `{site.task}`: {problem.message}",
-        argument=problem.argument or None,
-        label=problem.hint,
-        notes=tuple(notes),
-    )
+    message = f"{name}`{site.target}` in task `{site.task}`: {problem.message}"
+    found = diagnostic(site, problem.code, message, argument=problem.argument or None, label=problem.hint)
+    return msgspec.structs.replace(found, notes=tuple(notes))

@@ -15,8 +15,10 @@ import trio
 
 from taskrun.execute.binary import open_stdin
 from taskrun.events import TaskStart
-from taskrun.link import SpawnError, Usage, kill_descendants, resolve_program
-from taskrun.model import BinaryCommand, Clocks, Stopped
+from taskrun.host import platform
+from taskrun.host.launch import LaunchFailed, find_program
+from taskrun.link import SpawnError, Usage
+from taskrun.model import BinaryCommand, Clocks, Leftover, SpawnFailed, Stopped
 
 if TYPE_CHECKING:
     from taskrun.events import Emit
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
     from taskrun.model import Attempt, Outcome
 
 _POLL = 0.05  # seconds, where there is no pidfd
+_ROUND, _ROUNDS = 0.005, 200  # of killing what was left: a second in all
 
 
 class TerminalProcess:
     """A child of the runner in the runner's own process group; has what ``Running`` needs of a process."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, host: int) -> None:
         self.pid = pid
+        self._host = host
         self._usage: Usage | None = None
 
     async def wait(self) -> Usage:
@@ -40,12 +44,11 @@ class TerminalProcess:
             await _wait_exit(self.pid)
             pid, status, rusage = os.wait4(self.pid, os.WNOHANG)
             if pid:
-                scale = 1 if os.uname().sysname == "Darwin" else 1024
                 self._usage = Usage(
                     status=status,
                     cpu=rusage.ru_utime + rusage.ru_stime,
-                    max_rss=rusage.ru_maxrss * scale,
-                    leaked=kill_descendants(self.pid),
+                    max_rss=platform.current().peak(rusage.ru_maxrss),
+                    leaked=await _kill_left_over({self._host}),
                 )
         return self._usage
 
@@ -69,6 +72,24 @@ class TerminalControl:
         process.signal(signal.SIGKILL)
 
 
+async def _kill_left_over(known: set[int]) -> tuple[Leftover, ...]:
+    """Kills what the task has left below the runner, which is a subreaper, and names it."""
+    here = platform.current()
+    found: dict[int, Leftover] = {}
+    for _ in range(_ROUNDS):
+        strays = here.strays(known)
+        for stray in strays:
+            if not stray.dead:
+                found.setdefault(stray.pid, Leftover(pid=stray.pid, command=here.command(stray.pid)))
+                here.signal(stray, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(stray.pid, os.WNOHANG)
+        if not strays:
+            break
+        await trio.sleep(_ROUND)
+    return tuple(found.values())
+
+
 async def _wait_exit(pid: int) -> None:
     """Returns when ``pid`` is a zombie."""
     if hasattr(os, "pidfd_open"):
@@ -90,14 +111,15 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
     equipment.outputs.hold("terminal")
     try:
         with equipment.give_terminal():
-            return await _at_the_terminal(running, attempt, emit)
+            return await _at_the_terminal(running, equipment.link.pid, emit)
     finally:
         equipment.outputs.release("terminal")
 
 
-async def _at_the_terminal(running: Running, attempt: Attempt, emit: Emit) -> Outcome:
+async def _at_the_terminal(running: Running, host: int, emit: Emit) -> Outcome:
+    attempt = running.attempt
     try:
-        process = _spawn(attempt)
+        process = TerminalProcess(_spawn(attempt), host)
     except SpawnError as error:
         return running.without_process(error.failure)
     running.control = TerminalControl()
@@ -123,37 +145,38 @@ async def _at_the_terminal(running: Running, attempt: Attempt, emit: Emit) -> Ou
     return running.outcome(usage)
 
 
-def _spawn(attempt: Attempt) -> TerminalProcess:
-    """Starts it with SIGTSTP blocked in this thread: a stop between vfork and exec would leave the runner hanging.
+def _spawn(attempt: Attempt) -> int:
+    """Starts it, and returns its pid, with SIGTSTP blocked in this thread: a stop between vfork and exec would leave the runner hanging.
 
     Raises:
         SpawnError: With the reason.
     """
     command = attempt.command
     assert isinstance(command, BinaryCommand)
-    program = resolve_program(command.argv[0], attempt.env.get("PATH"), attempt.cwd)
     stdin = open_stdin(command.stdin) if command.stdin not in {None, "-"} else None
     actions = [] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]
     before = os.getcwd()
     old = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTSTP])
     try:
         os.chdir(attempt.cwd)
-        pid = os.posix_spawn(
-            program,
+        return os.posix_spawn(
+            find_program(command.argv[0], attempt.env.get("PATH")),
             command.argv,
             attempt.env,
             file_actions=actions,
             setsigmask=[],
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},
         )
+    except LaunchFailed as error:
+        raise SpawnError(SpawnFailed(kind=error.kind, message=error.message), error.number) from None
     except OSError as error:
-        raise SpawnError.from_os_error(error, command.argv[0], attempt.cwd) from None
+        message = f"{command.argv[0]} cannot be started in {attempt.cwd}: {error.strerror}"
+        raise SpawnError(SpawnFailed(kind="other", message=message), error.errno or 0) from None
     finally:
         os.chdir(before)
         signal.pthread_sigmask(signal.SIG_SETMASK, old)
         if stdin is not None:
             os.close(stdin)
-    return TerminalProcess(pid)
 
 
 def interrupted(outcome: Outcome) -> bool:

@@ -9,7 +9,6 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from taskrun.events import TaskMessage, TaskOutput, TaskProgress
-from taskrun.output.ffmpeg_progress import FfmpegParser
 from taskrun.output.reader import ProgressReader
 from taskrun.output.samples import Message, Output, Unknown
 from taskrun.output.tracker import Tracker
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from taskrun.execute.running import Running
     from taskrun.link import Usage
     from taskrun.model import ClockHit, Ending, Outcome
+    from taskrun.output.parsers import Parser
     from taskrun.output.samples import Line, Movement
     from taskrun.output.tracker import Update
 
@@ -91,10 +91,10 @@ class Sink:
         """The attempt's variables and where progress goes; the host adds its mark."""
         return {**self._attempt.env, "TASKRUN_PROGRESS": self.fifo_path}
 
-    def expect_total(self, seconds: float) -> None:
-        """The duration of the media that is worked on."""
-        if isinstance(self._reader.parser, FfmpegParser):
-            self._reader.parser.total = seconds
+    @property
+    def parser(self) -> Parser | None:
+        """What reads progress out of the output, if the task asked for it."""
+        return self._reader.parser
 
     # --- what it says
 

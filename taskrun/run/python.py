@@ -72,7 +72,7 @@ async def inspect_calls(link: Link, setting: Setting, selection: Selection) -> t
     from taskrun.execute.inspection import inspect
 
     try:
-        found = await inspect(link, template_of(setting), sites, selection.open_keys)
+        found = await inspect(link, template_of(setting), sites, selection.open_keys, resolver.call_diagnostic)
     except (SpawnError, HostLost) as error:
         message = f"Python tasks cannot be inspected: {error}"
         raise ProjectError((Diagnostic(code="python", message=message),)) from None

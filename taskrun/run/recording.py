@@ -11,7 +11,7 @@ from taskrun.record.folder import RunFolder
 from taskrun.record.summary import Asked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from taskrun.config import Project
     from taskrun.events import Stamped
@@ -84,10 +84,3 @@ class Recording:
     def close(self) -> None:
         """Ends the record."""
         self.folder.close()
-
-    def read_log(self, path: str) -> Iterable[tuple[str, bytes]]:
-        """An attempt's log, by the path in its last event: pieces in order of arrival, each with its stream."""
-        from taskrun.record.reading import read_log
-
-        self.folder.flush()
-        return read_log(self.folder.path, path)

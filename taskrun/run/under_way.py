@@ -17,7 +17,7 @@ from taskrun.execute.clocks import RunClock
 from taskrun.execute.endings import duration
 from taskrun.execute.equipment import Equipment
 from taskrun.execute.local import LocalExecutor
-from taskrun.link import raise_nofile_limit
+from taskrun.host.start import raise_nofile_limit
 from taskrun.model import CancelKind, CancelReason, Outcome, State
 from taskrun.model import LookUpFailed as LookUpFailedEnding
 from taskrun.plan import Plan, RuledOut
@@ -84,7 +84,6 @@ class UnderWay:
             self._settings,
             self._writer,
             about=about_tasks(selection, setting),
-            read_log=self._recording.read_log,
             environ=setting.environ,
             cwd=setting.prepared.request.cwd,
             events_fd=self._events_fd,
@@ -332,7 +331,7 @@ class UnderWay:
         paused = self._clock.resume()
         await self._link.resume()
         self._facts.emit(RunResume(paused=paused))
-        self._show_if_foreground()
+        self._reporters.resume(draw=self._terminal.in_foreground())
         self._executor.resumed()
         self._scheduler.resume()
 
@@ -344,9 +343,6 @@ class UnderWay:
         if gap > _STOPPED_UNSEEN:
             self._clock.leave_out(gap - _TICK)
             self._last_tick = time.monotonic()
-        self._show_if_foreground()
-
-    def _show_if_foreground(self) -> None:
         if self._terminal.in_foreground():
             self._reporters.resume()
 

@@ -1,0 +1,112 @@
+"""The four clocks of an attempt, and the run's clock: plain arithmetic."""
+
+from __future__ import annotations
+
+from taskrun.execute.clocks import AttemptClocks, RunClock
+from taskrun.model import Clock, Clocks
+
+
+class Hand:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_a_suspension_is_left_out_of_run_time():
+    hand = Hand()
+    clock = RunClock(hand)
+    clock.suspend()
+    hand.seconds = 160.0
+    assert clock.now() == 100.0
+    assert clock.resume() == 60.0
+    hand.seconds = 161.0
+    assert clock.now() == 101.0
+    assert clock.real(105.0) == 165.0
+
+
+def test_suspending_twice_counts_once():
+    hand = Hand()
+    clock = RunClock(hand)
+    clock.suspend()
+    hand.seconds = 110.0
+    clock.suspend()
+    hand.seconds = 120.0
+    assert clock.resume() == 20.0
+    assert clock.resume() == 0.0
+
+
+def test_a_pause_that_was_noticed_afterwards_is_left_out():
+    hand = Hand()
+    clock = RunClock(hand)
+    hand.seconds = 200.0
+    clock.leave_out(99.0)
+    assert clock.now() == 101.0
+
+
+def test_without_limits_no_clock_ever_runs_out():
+    clocks = AttemptClocks(Clocks(), 0.0)
+    assert clocks.next_deadline() == float("inf")
+    assert clocks.expired(1e9) is None
+
+
+def test_the_timeout_runs_from_the_start_whatever_the_task_does():
+    clocks = AttemptClocks(Clocks(timeout=10), 0.0)
+    clocks.saw_output(9.0)
+    clocks.saw_progress(9.5, moved=True)
+    assert clocks.next_deadline() == 10.0
+    assert clocks.expired(9.99) is None
+    assert clocks.expired(10.0) == (Clock.TIMEOUT, 10)
+
+
+def test_the_start_clock_is_met_by_the_first_output():
+    clocks = AttemptClocks(Clocks(start=5), 0.0)
+    assert clocks.expired(5.0) == (Clock.START, 5)
+    clocks.saw_output(4.0)
+    assert clocks.expired(1000.0) is None
+
+
+def test_the_idle_clock_begins_anew_with_every_output():
+    clocks = AttemptClocks(Clocks(idle=5), 0.0)
+    assert clocks.next_deadline() == 5.0
+    clocks.saw_output(4.0)
+    assert clocks.next_deadline() == 9.0
+    assert clocks.expired(9.0) == (Clock.IDLE, 5)
+
+
+def test_the_stall_clock_waits_for_the_first_progress_and_then_for_movement():
+    clocks = AttemptClocks(Clocks(stall=5), 0.0)
+    clocks.saw_output(1.0)
+    assert clocks.next_deadline() == float("inf")
+    clocks.saw_progress(2.0, moved=True)
+    assert clocks.next_deadline() == 7.0
+    clocks.saw_progress(6.0, moved=False)
+    clocks.saw_output(6.5)
+    assert clocks.expired(7.0) == (Clock.STALL, 5)
+
+
+def test_idle_and_stall_stand_still_while_nobody_reads():
+    clocks = AttemptClocks(Clocks(timeout=100, idle=5, stall=6), 0.0)
+    clocks.saw_progress(1.0, moved=True)
+    clocks.hold(2.0)
+    assert clocks.next_deadline() == 100.0
+    assert clocks.expired(50.0) is None
+    clocks.release(52.0)
+    assert clocks.next_deadline() == 56.0
+    assert clocks.expired(56.0) == (Clock.IDLE, 5)
+
+
+def test_of_two_clocks_the_longest_overdue_is_named():
+    clocks = AttemptClocks(Clocks(timeout=10, idle=3), 0.0)
+    assert clocks.expired(20.0) == (Clock.IDLE, 3)
+
+
+def test_a_call_begins_after_its_imports():
+    clocks = AttemptClocks(Clocks(timeout=10, start=2), 0.0)
+    clocks.saw_output(1.0)
+    clocks.restart(50.0)
+    assert clocks.time_left(52.0) == 8.0
+    assert clocks.expired(52.0) == (Clock.START, 2)
