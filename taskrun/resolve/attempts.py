@@ -108,7 +108,7 @@ class Attempts:
 
     def _cwd(self, spec: TaskSpec, rendering: Rendering) -> Folder | None:
         rendering.folder = self._root
-        rendering.environ = self._environments.base(interactive=spec.interactive)
+        rendering.names.environ = self._environments.base(interactive=spec.interactive)
         text = spec.cwd if spec.cwd == "." else rendering.text(spec.cwd, ("tasks", spec.name, "cwd"))
         if isinstance(text, Unknown):
             rendering.folder = self._root

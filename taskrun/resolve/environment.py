@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from taskrun.resolve import dotenv
 from taskrun.resolve.mistakes import Mistake, Mistakes, Place, unfit
+from taskrun.resolve.paths import Anywhere
 from taskrun.resolve.rendering import WORD, Rendering
 
 if TYPE_CHECKING:
@@ -49,12 +50,10 @@ class Environments:
     def own(self) -> dict[str, str]:
         """The variables of `[env]`."""
         if self._own is None:
-            self._own = {}  # while it is read: its values see the caller's environment alone
-            self._own = {
-                name: value
-                for name, value in self._table(self._project.env, self._rendering(), ("env",)).items()
-                if isinstance(value, str)
-            }
+            rendering = self._rendering()
+            rendering.folder = Anywhere(self._project.root)  # tasks have different folders
+            table = self._table(self._project.env, rendering, ("env",))
+            self._own = {name: value for name, value in table.items() if isinstance(value, str)}
         return self._own
 
     def of_task(self, spec: TaskSpec, rendering: Rendering) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -64,14 +63,14 @@ class Environments:
         """
         if not spec.env and not spec.dotenv:
             base = self.base(interactive=spec.interactive)
-            rendering.environ = base
+            rendering.names.environ = base
             return base, tuple(self.own)
         files = self._dotenv(spec, rendering)
         below = {**files, **self._caller(), **self.own}
-        rendering.environ = below
+        rendering.names.environ = below
         table = self._table(spec.env, rendering, ("tasks", spec.name, "env"))
-        rendering.environ = {**below, **table}
-        known = {name: value for name, value in rendering.environ.items() if isinstance(value, str)}
+        rendering.names.environ = {**below, **table}
+        known = {name: value for name, value in rendering.names.environ.items() if isinstance(value, str)}
         filled = [name for name in files if name not in self._request.environ]
         names = tuple(dict.fromkeys([*self.own, *filled, *table]))
         return self._finished(known, interactive=spec.interactive), names
@@ -107,7 +106,7 @@ class Environments:
 
     def _dotenv(self, spec: TaskSpec, rendering: Rendering) -> dict[str, str]:
         values: dict[str, str] = {}
-        rendering.environ = self.base(interactive=spec.interactive)
+        rendering.names.environ = self.base(interactive=spec.interactive)
         folder, rendering.folder = rendering.folder, None  # these files are relative to the file's folder
         for index, written in enumerate(spec.dotenv):
             place = ("tasks", spec.name, "dotenv", index)

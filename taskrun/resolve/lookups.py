@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import functools
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -110,18 +109,16 @@ def as_text(value: Any, folder: Folder | None) -> str:
         return "true" if value else "false"
     if isinstance(value, (int, float)):
         return repr(value)
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
     return msgspec.json.encode(as_plain(value, folder)).decode()
 
 
 def as_plain(value: Any, folder: Folder | None) -> Any:
-    """Return a value as JSON has it, for a Python call: paths and times become text, the rest keeps its type."""
+    """Return a value as JSON has it, for a Python call: paths become text, the rest keeps its type."""
     if isinstance(value, dict):
         return {key: as_plain(item, folder) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_plain(item, folder) for item in value]
-    if isinstance(value, (str, FilePath, dt.date, dt.time)):
+    if isinstance(value, (str, FilePath)):
         return as_text(value, folder)
     return value
 
@@ -141,7 +138,5 @@ def describe(value: Any) -> str:
             return "a list"
         case dict():
             return "a table"
-        case None:
-            return "null"
         case _:
-            return "a time"
+            return "null"

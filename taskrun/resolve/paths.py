@@ -62,6 +62,19 @@ class Folder:
         return os.path.normpath(f"{self._prefix}/{path.text}")
 
 
+class Anywhere(Folder):
+    """Stands for every folder: paths are absolute."""
+
+    __slots__ = ()
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root, root)
+
+    def relative(self, path: FilePath) -> str:
+        """Return the path as a process in any folder can write it."""
+        return os.path.normpath(os.path.join(self.path, path.text))
+
+
 def normalised(text: str, start: str, root: str) -> str:
     """Return a path that was written relative to ``start`` as one relative to ``root``; absolute ones stay so."""
     if os.path.isabs(text):

@@ -13,7 +13,8 @@ from taskrun.resolve.environment import Environments
 from taskrun.resolve.instances import kind
 from taskrun.resolve.lookups import strings
 from taskrun.resolve.mistakes import Mistake, Mistakes, Place, diagnose, listed
-from taskrun.resolve.rendering import Facts, Rendering, Tries
+from taskrun.resolve.names import Facts, Names, Tries
+from taskrun.resolve.rendering import Rendering
 from taskrun.resolve.results import Results
 from taskrun.resolve.select import Selector
 from taskrun.resolve.sources import Sources
@@ -199,7 +200,7 @@ class Resolver:
 
     def _when(self, instance: Instance, report: Callable[[Mistake, Place], None]) -> list[When]:
         environ = self._environments.base(interactive=False)
-        rendering = Rendering(self._sources, self._facts, report, environ, keys=instance.keys)
+        rendering = Rendering(Names(self._sources, self._facts, environ, instance.keys), report)
         tables: list[When] = []
         for index, table in enumerate(instance.spec.when):
             place = ("tasks", instance.spec.name, "when", index)
@@ -213,7 +214,7 @@ class Resolver:
     # --- renderings
 
     def _of_file(self) -> Rendering:
-        return Rendering(self._sources, self._facts, self._mistakes.add, self._request.environ)
+        return Rendering(Names(self._sources, self._facts, self._request.environ), self._mistakes.add)
 
     def _of_attempt(
         self,
@@ -225,7 +226,7 @@ class Resolver:
     ) -> Rendering:
         tries = Tries(number, slots, self._extra(instance.spec) or (), self._results.asker(instance, views))
         environ = self._request.environ
-        return Rendering(self._sources, self._facts, report, environ, keys=instance.keys, tries=tries)
+        return Rendering(Names(self._sources, self._facts, environ, instance.keys, tries), report)
 
     def _build(self, instance: Instance, number: int, slots: int, rendering: Rendering) -> Attempt | None:
         arguments = self._arguments.get(instance.name, _NOTHING)

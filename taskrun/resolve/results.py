@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 from taskrun.config.mistakes import suggestion
 from taskrun.resolve.lookups import LookUp, as_text
 from taskrun.resolve.mistakes import Mistake
-from taskrun.resolve.rendering import descend
+from taskrun.resolve.names import descend
 from taskrun.resolve.values import UNKNOWN, Instance, TaskView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from taskrun.config.project import Project, TaskSpec
     from taskrun.resolve.select import Selector
@@ -40,7 +40,8 @@ class Results:
         self._owners: dict[str, list[str]] | None = None
         self._visible: dict[str, set[str]] = {}
         self._partners: dict[tuple[str, str], tuple[tuple[str, ...], bool]] = {}
-        self._sets: dict[str, frozenset[str]] = {}
+        self._chains: dict[tuple[object, ...], frozenset[str]] = {}
+        self._dependents: dict[str, set[str]] | None = None
 
     def asker(self, instance: Instance, views: Callable[[str], TaskView] | None) -> Callable[[LookUp], Any]:
         """Return a function that answers look-ups of ``instance``.
@@ -156,29 +157,47 @@ class Results:
         candidates = self._selector.candidates(task, instance.keys)
         if len(candidates) == 1:
             return candidates if self._reaches(instance, candidates[0]) else ()
-        everything = set(self._chain(instance))
+        everything = self._chain(instance)
         return tuple(name for name in candidates if name in everything)
 
     def _reaches(self, instance: Instance, name: str) -> bool:
-        return any(name in self._before(each) for each in (instance.name, *self._chain(instance)))
+        """Whether an instance comes after another; looks from the other on, since barriers are wide on that side."""
+        seen = {name}
+        pending = [name]
+        for each in pending:
+            after = self._after(each)
+            if instance.name in after:
+                return True
+            new = after - seen
+            pending += new
+            seen |= new
+        return False
 
-    def _chain(self, instance: Instance) -> Iterator[str]:
-        """Yield all that an instance comes after, the nearest first."""
-        seen = set(self._before(instance.name))
-        pending = list(seen)
-        for name in pending:
-            yield name
-            new = self._instances[name].needs
-            if not seen.issuperset(new):
-                pending += [each for each in new if each not in seen]
-                seen.update(new)
-
-    def _before(self, name: str) -> frozenset[str]:
-        """Return what an instance needs or follows, as a set."""
-        known = self._sets.get(name)
+    def _chain(self, instance: Instance) -> frozenset[str]:
+        """Return all that an instance comes after."""
+        followed = self._followed(instance.name)
+        key = (id(instance.needs), *followed)  # instances behind one barrier share the tuple
+        known = self._chains.get(key)
         if known is None:
-            known = self._sets[name] = frozenset([*self._instances[name].needs, *self._followed(name)])
+            pending = [*instance.needs, *followed]
+            seen = set(pending)
+            for name in pending:
+                new = [each for each in self._instances[name].needs if each not in seen]
+                pending += new
+                seen.update(new)
+            known = self._chains[key] = frozenset(seen)
         return known
+
+    def _after(self, name: str) -> set[str]:
+        """Return what needs an instance, or follows it as a `finally`."""
+        if self._dependents is None:
+            self._dependents = {}
+            for instance in self._instances.values():
+                for other in instance.needs:
+                    self._dependents.setdefault(other, set()).add(instance.name)
+                if instance.finally_:
+                    self._dependents.setdefault(instance.name, set()).update(instance.finally_)
+        return self._dependents.get(name, set())
 
     def _followed(self, name: str) -> list[str]:
         if self._owners is None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from taskrun.config.mistakes import suggestion
 from taskrun.model import NothingMatched, UsageError
-from taskrun.resolve.attempts import reads_arguments
 from taskrun.resolve.globs import has_wildcard
 from taskrun.resolve.instances import (
     Expansion,
@@ -18,8 +17,8 @@ from taskrun.resolve.instances import (
 )
 from taskrun.resolve.lookups import as_text
 from taskrun.resolve.mistakes import Mistake, Mistakes, Place, listed, unfit
-from taskrun.resolve.rendering import RESERVED
-from taskrun.resolve.values import Instance, NothingAsked, Request, Selection
+from taskrun.resolve.targets import Target, read_targets, task_for_extra
+from taskrun.resolve.values import Instance, Request, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,16 +28,6 @@ if TYPE_CHECKING:
     from taskrun.resolve.sources import Sources
 
 _NO_KEYS: dict[str, Any] = {}
-
-
-class Target:
-    """One thing that was asked for: a task, and which of its instances; ``None``: all."""
-
-    __slots__ = ("pins", "task")
-
-    def __init__(self, task: str, pins: str | None = None) -> None:
-        self.task = task
-        self.pins = pins
 
 
 class Selector:
@@ -61,7 +50,7 @@ class Selector:
             UsageError: Targets, keys or ``extra`` are wrong.
             NothingMatched: A glob or a pick matches nothing.
         """
-        targets = self._targets()
+        targets = read_targets(self._request.targets or self._project.run.default, self._tasks)
         return self._selection(targets, closed=False)
 
     def select_all(self) -> Selection:
@@ -75,50 +64,13 @@ class Selector:
         self._expand(plan)
         if not closed:
             self._pick(plan)
-            self._check_extra(targets)
+            if self._request.extra:
+                self.extra_task = task_for_extra(self._request.extra, targets, self._tasks)
         requested = self._requested(targets)
         instances = self._instances(plan, requested)
         return Selection(instances=instances, requested=requested, open_keys=open_keys)
 
     # --- targets
-
-    def _targets(self) -> list[Target]:
-        asked = self._request.targets or self._project.run.default
-        if not asked:
-            raise NothingAsked("no task was named, and [run] has no `default`")
-        targets: list[Target] = []
-        problems: list[str] = []
-        for text in asked:
-            found = self._target(text)
-            if isinstance(found, str):
-                problems.append(found)
-            else:
-                targets += found
-        if problems:
-            raise UsageError("\n".join(problems))
-        return targets
-
-    def _target(self, text: str) -> list[Target] | str:
-        """Read one target, or say what is wrong with it."""
-        name = self._named(text)
-        if name is not None:
-            return [Target(name)]
-        split = split_reference(text)
-        if split is not None and (name := self._named(split[0])) is not None:
-            return [Target(name, split[1])]
-        if has_wildcard(text):
-            names = matching(text, self._tasks)
-            if not names:
-                raise NothingMatched(f"no task matches `{text}`")
-            return [Target(name) for name in names]
-        aliases = [alias for spec in self._tasks.values() for alias in spec.aliases]
-        near = suggestion(text, [*self._tasks, *aliases])
-        return f"there is no task `{text}`" + (f"; {near}" if near else "")
-
-    def _named(self, text: str) -> str | None:
-        if text in self._tasks:
-            return text
-        return next((name for name, spec in self._tasks.items() if text in spec.aliases), None)
 
     def _requested(self, targets: list[Target]) -> tuple[str, ...]:
         names: dict[str, None] = {}
@@ -257,28 +209,6 @@ class Selector:
                 near = suggestion(pattern, values) or (f"there are {listed(values)}" if values else "there is none")
                 raise NothingMatched(f"no instance has `{key}={pattern}`: {near}")
 
-    def _check_extra(self, targets: list[Target]) -> None:
-        """See that ``-- ARGS`` have one task to go to."""
-        extra = self._request.extra
-        if not extra:
-            return
-        names = list(dict.fromkeys(target.task for target in targets))
-        if len(names) != 1:
-            raise UsageError(f"arguments after `--` go to one task, and here are {len(names)}: {listed(names)}")
-        spec = self._tasks[names[0]]
-        if spec.python is not None:
-            raise UsageError(f"`{spec.name}` calls a Python function: give it KEY=VALUE, not arguments after `--`")
-        if spec.is_group:
-            raise UsageError(f"`{spec.name}` is a group and runs nothing that could take arguments after `--`")
-        if spec.shell is not None and not reads_arguments(spec.shell):
-            raise UsageError(
-                f'the command line of `{spec.name}` has no "$@" or {{{{ extra }}}} for arguments after `--`'
-            )
-        problem = next((problem for text in extra if (problem := unfit(text))), None)
-        if problem:
-            raise UsageError(f"an argument after `--` {problem}")
-        self.extra_task = spec.name
-
     # --- instances
 
     def _expand(self, plan: dict[str, TaskSpec]) -> None:
@@ -288,9 +218,6 @@ class Selector:
 
     def _expansion(self, spec: TaskSpec) -> Expansion | None:
         place: Place = ("tasks", spec.name, "foreach")
-        for key in spec.foreach:
-            if key in RESERVED:
-                self._mistakes.add(Mistake("reserved-key", f"`{key}` has a meaning in look-ups"), (*place, key), "key")
         values = [self._sources.each(source, (*place, key)) for key, source in spec.foreach.items()]
         known = [each for each in values if each is not None]
         if len(known) < len(values):
