@@ -61,6 +61,11 @@ class Scheduler:
         self._cancelled: CancelReason | None = None  # of the run; a failure that stops the others is none
         self._cleaning_up = False  # the time for clean-up is running
 
+    @property
+    def cancelled(self) -> CancelReason | None:
+        """Why the run was cancelled, if it was; that a failure stopped the other tasks does not count as that."""
+        return self._cancelled
+
     async def run(self) -> None:
         """Returns when every task has settled and nothing runs any more.
 
@@ -103,6 +108,10 @@ class Scheduler:
         """The run goes on."""
         self._timers.resume()
         self._advance()
+
+    def leave_out(self, seconds: float) -> None:
+        """So long the run stood still without ``pause``, since nobody had announced it."""
+        self._timers.leave_out(seconds)
 
     # --- attempts -------------------------------------------------------------------------------------------------
 
@@ -259,6 +268,11 @@ class Timers:
             self._paused_at = None
             self._resumed.set()
             self._changed.set()
+
+    def leave_out(self, seconds: float) -> None:
+        """Sets the clock back."""
+        self._paused_for += seconds
+        self._changed.set()
 
     async def wait_resumed(self) -> None:
         """Waits for the end of the pause."""

@@ -16,7 +16,6 @@ from taskrun.plan.retry import retry_decision
 from taskrun.resolve import TaskView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from random import Random
 
     from taskrun.resolve import Selection
@@ -111,18 +110,11 @@ class Plan:
 
     def counts(self) -> dict[str, int]:
         """Tasks by state, where there are any; groups are not counted."""
-        return _count(state for state, group in zip(self._states, self._graph.groups, strict=True) if not group)
-
-    def shortfalls(self) -> dict[str, int]:
-        """By state, the tasks that keep the run from success: failed (not allowed), timed out, cancelled, prevented.
-
-        Not among them: tasks that `when` rules out, and clean-up that had nothing to clean up.
-        """
-        return _count(
-            settled.state
-            for number, settled in self._settlements.items()
-            if not (self._graph.groups[number] or self._passes[number])
-        )
+        counts: dict[str, int] = {}
+        for state, group in zip(self._states, self._graph.groups, strict=True):
+            if not group:
+                counts[state.value] = counts.get(state.value, 0) + 1
+        return counts
 
     def cleans_up(self, task: str) -> bool:
         """Whether a task is a clean-up of this plan (or only needed by one), which outlives a failure and a cancel."""
@@ -225,7 +217,7 @@ class Plan:
         return number
 
     def _retry_delay(self, number: int, outcome: Outcome) -> float | None:
-        if self._cancelled or (self._halt_reason is not None and number not in self._graph.owners):
+        if self._halt_reason is not None and (self._cancelled or not self._is_spared(number)):
             return None
         retry = self._specs[number].retry
         if self._attempts[number] >= retry.attempts:
@@ -257,10 +249,8 @@ class Plan:
         """Settles all that has not started; what cleans up may be spared, and waits for its turn."""
         self._halt_reason, self._halt_cause = reason, cause
         for number, state in enumerate(self._states):
-            if state is State.PENDING or state is State.WAITING:
-                repeated = self._cancelled and self._made[number] > 0
-                if not spare_cleaners or number not in self._graph.owners or repeated:
-                    self._end_unstarted(number, changes)
+            if (state is State.PENDING or state is State.WAITING) and not (spare_cleaners and self._is_spared(number)):
+                self._end_unstarted(number, changes)
         ranked, states = self._graph.ranked, self._states
         self._capacity.sift(lambda rank: states[ranked[rank]] is State.PENDING)
         self._propagate(changes)
@@ -373,6 +363,16 @@ class Plan:
         needed = self._graph.needed_owners.get(number, ())
         return self._graph.wanted[number] and self._halt_reason is None and all(self._passes[need] for need in needed)
 
+    def _is_spared(self, number: int) -> bool:
+        """Whether a halt leaves a task its turn: as clean-up for something that had started, or may yet turn out so.
+
+        A cancel grants no second attempt.
+        """
+        owners = self._graph.owners.get(number)
+        if owners is None or (self._cancelled and self._made[number] > 0):
+            return False
+        return self._unmet[number] > 0 or any(self._had_started(owner) for owner in owners)
+
     def _had_started(self, number: int) -> bool:
         """Whether an attempt at a task was made; of a group: at anything below it."""
         if not self._graph.groups[number]:
@@ -398,10 +398,3 @@ class Plan:
             return
         reason = f"{self._graph.names[owners[0]]} did not start"
         self._settle(number, State.SKIPPED, reason, changes, cause=owner.cause if owner else None, passes=True)
-
-
-def _count(states: Iterable[State]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for state in states:
-        counts[state.value] = counts.get(state.value, 0) + 1
-    return counts
