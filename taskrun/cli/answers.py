@@ -11,6 +11,13 @@ import click
 SIGPIPE = 13  # the same number everywhere; `signal` is not worth an import here
 
 
+def colour_on_stdout() -> bool:
+    """Whether an answer may be coloured: asked for, or a terminal that can, and nobody minds."""
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
 def answer(text: str, status: int = 0) -> int:
     """Writes the whole answer at once and returns the exit status, negative for the signal to die of.
 
@@ -20,7 +27,7 @@ def answer(text: str, status: int = 0) -> int:
         ResourceError: stdout cannot be written (a full disk).
     """
     try:
-        click.echo(text, nl=False)
+        click.echo(text, nl=False, color=True)  # whoever colours has asked before
     except UnicodeEncodeError:  # a stdout that is not UTF-8: what it lacks is written as escapes
         return answer(text.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding), status)
     except BrokenPipeError:
@@ -38,6 +45,11 @@ def printable(text: str) -> str:
     if line.isprintable():
         return line
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 task``, ``2 tasks``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def width_of(text: str) -> int:

@@ -1,0 +1,129 @@
+"""``taskrun runs``: the recorded runs of a project, the newest first."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from taskrun.cli.answers import answer, cut, printable, terminal_width, width_of
+from taskrun.cli.options import file_option
+from taskrun.cli.records import state_folder
+
+if TYPE_CHECKING:
+    from taskrun.record.reading import RunRecord
+    from taskrun.record.summary import RunSummary
+
+
+@click.command(name="runs")
+@click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
+@file_option
+def command(file: str | None, *, as_json: bool) -> int:
+    """List the recorded runs, the newest first.
+
+    `taskrun logs --run ID` shows what the tasks of one wrote; the last four letters of the ID will do.
+    """
+    from taskrun.record.reading import list_runs
+
+    records = list_runs(state_folder(file), os.environ)[::-1]
+    if as_json:
+        from taskrun.cli.list import to_json
+
+        return answer(to_json([describe(record) for record in records]))
+    if not records:
+        click.echo("no run is recorded yet", err=True)
+        return 0
+    width = terminal_width()
+    lines = _in_columns([_row(record.summary) for record in records])
+    return answer("".join(f"{line if width is None else cut(line, width)}\n" for line in lines))
+
+
+def outcome(summary: RunSummary) -> str:
+    """How a run ended, in a word or two."""
+    if summary.state != "finished":
+        return summary.state
+    if summary.signal is not None:
+        return _signal_name(summary.signal)
+    match summary.exit_status:
+        case 0:
+            return "ok"
+        case 124:
+            return "timed out"
+        case 1:
+            return "failed"
+        case status:
+            return f"status {status}"
+
+
+def describe(record: RunRecord) -> dict[str, Any]:
+    """One element of ``--json``."""
+    from taskrun.events import timestamp
+
+    summary = record.summary
+    return {
+        "id": summary.id,
+        "state": summary.state,
+        "exit_status": summary.exit_status,
+        "signal": summary.signal,
+        "started": timestamp(summary.started) if summary.started else None,
+        "ended": None if summary.ended is None else timestamp(summary.ended),
+        "elapsed": summary.elapsed if summary.ended is not None else None,
+        "counts": summary.counts,
+        "first_cause": summary.first_cause,
+        "targets": list(summary.asked.targets),
+        "assignments": summary.asked.assignments,
+        "extra": summary.asked.extra,
+        "arguments": list(summary.argv),
+        "cwd": summary.cwd,
+        "file": summary.file,
+        "jobs": summary.jobs,
+        "pid": summary.pid,
+        "taskrun": summary.taskrun,
+        "folder": record.path,
+        "trouble": list(summary.trouble),
+    }
+
+
+def _row(summary: RunSummary) -> tuple[str, ...]:
+    import time
+
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(summary.started)) if summary.started else ""
+    took = _duration(summary.elapsed) if summary.ended is not None else ""
+    counts = ", ".join(f"{count} {state}" for state, count in summary.counts.items() if count)
+    return (summary.id, started, took, outcome(summary), counts, printable(_asked(summary)))
+
+
+def _asked(summary: RunSummary) -> str:
+    """What was asked for, as it would be typed."""
+    asked = summary.asked
+    words = [*asked.targets, *(f"{key}={value}" for key, value in asked.assignments.items())]
+    if asked.extra is not None:
+        words += ["--", *asked.extra]
+    return shlex.join(words)
+
+
+def _duration(seconds: float) -> str:
+    """``0.42s``, ``12.3s``, ``4m 02s``, ``2h 05m``."""
+    if seconds < 60:
+        return f"{seconds:.2f}s" if seconds < 10 else f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m {rest:02d}s" if minutes < 60 else f"{minutes // 60}h {minutes % 60:02d}m"
+
+
+def _signal_name(number: int) -> str:
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _in_columns(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(width_of(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
