@@ -52,7 +52,7 @@ class GitHubFolding(Unfolded):
     def opening(self, task: str, title: str, *, is_failure: bool) -> bytes:
         """A folded group, or the bare title."""
         del task
-        return _line(title) if is_failure else _line(f"::group::{title}")
+        return _line(title) if is_failure else _line(f"::group::{title.lstrip()}")
 
     def closing(self, task: str, *, is_failure: bool) -> bytes:
         """The group's end."""
@@ -70,7 +70,7 @@ class GitLabFolding(Unfolded):
         """A section, folded unless the task failed."""
         folded = "" if is_failure else "[collapsed=true]"
         begin = f"section_start:{int(self._wall_clock())}:{_section(task)}{folded}"
-        return _line(f"\x1b[0K{begin}\r\x1b[0K{title}")
+        return _line(f"\x1b[0K{begin}\r\x1b[0K{title.lstrip()}")
 
     def closing(self, task: str, *, is_failure: bool) -> bytes:
         """The section's end."""
@@ -93,7 +93,7 @@ class AzureFolding(Unfolded):
     def opening(self, task: str, title: str, *, is_failure: bool) -> bytes:
         """A folded group, or the bare title."""
         del task
-        return _line(title) if is_failure else _line(f"##[group]{title}")
+        return _line(title) if is_failure else _line(f"##[group]{title.lstrip()}")
 
     def closing(self, task: str, *, is_failure: bool) -> bytes:
         """The group's end."""

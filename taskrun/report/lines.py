@@ -60,14 +60,11 @@ class WholeLines:
 
     def _keep(self, data: bytes) -> None:
         rest = self._rest
-        if self._cut and b"\r" not in data:
-            return
-        rest += data
-        # The last character may be the first half of a line's end.
-        rewritten = rest.rfind(b"\r", 0, len(rest) - 1) + 1
-        if rewritten:
-            del rest[:rewritten]
-            self._cut = False
+        if b"\r" in data or rest.endswith(b"\r"):
+            rest += data
+            self._forget_rewritten()
+        elif not self._cut:
+            rest += data
         if len(rest) > _COMPACT and b"\b" in data:
             rest[:] = _rub_out(rest.decode(errors="surrogateescape")).encode(errors="surrogateescape")
         if len(rest) > self._longest:
@@ -76,6 +73,16 @@ class WholeLines:
             if returned:
                 rest += b"\r"
             self._cut = True
+
+    def _forget_rewritten(self) -> None:
+        """Returns at the end may be the first part of the line's end: they rewrite only once something follows."""
+        rest = self._rest
+        end = len(rest.rstrip(b"\r"))
+        del rest[end + 1 :]
+        rewritten = rest.rfind(b"\r", 0, end) + 1
+        if rewritten:
+            del rest[:rewritten]
+            self._cut = False
 
     def _finished(self) -> bytes:
         line = self._rest.rstrip(b"\r") + "…\n".encode() if self._cut else self._rest + b"\n"

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from taskrun.report.settings import NARROWEST
-from taskrun.report.text import cells, clock_time, percent, rough_time, shorten, visible, word
+from taskrun.report.text import WORD, cells, clock_time, percent, rough_time, shorten, visible
 from taskrun.report.view import Active, TellingView
 from taskrun.report.words import failed
 
@@ -127,14 +127,14 @@ class LiveView(TellingView):
         rows = [self._row(active, now, columns, names) for active in shown]
         more = len(self.active) - len(shown)
         if more and most:
-            rows.append([("", f"{word('')}  "), ("faint", f"{self.ink.dots} and {more:,} more")])
+            rows.append([("", " " * (WORD + 2)), ("faint", f"{self.ink.dots} and {more:,} more")])
         rows.append(self._counts(now))
         return [fit(pieces, columns - 1, self.ink) for pieces in rows]
 
     def _row(self, active: Active, now: float, columns: int, names: int) -> list[Piece]:
         progress = active.progress
         name = shorten(visible(active.start.task), names, self.ink.dots)
-        pieces: list[Piece] = [("info", word("running")), ("", f"  {name}{' ' * (names - cells(name))}  ")]
+        pieces: list[Piece] = [("info", f"{'running':>{WORD}}"), ("", f"  {name}{' ' * (names - cells(name))}  ")]
         width = 20 if columns >= 80 else 10
         fraction = progress.fraction if progress is not None else None
         if fraction is not None:

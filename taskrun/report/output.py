@@ -265,7 +265,8 @@ class Grouped:
         try:
             yield from self._cleaned(pieces)
         except OSError as error:
-            yield settings.status_fd, f"taskrun: warning: the log cannot be read: {error.strerror}\n".encode()
+            told = f"taskrun: warning: the output of {visible(self._task)} cannot be shown: {error.strerror}\n"
+            yield settings.status_fd, told.encode(errors="replace")
         closing = folding.closing(self._task, is_failure=is_failure) if title is not None else b""
         if closing:
             yield settings.status_fd, closing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskrun.report import words
-from taskrun.report.text import percent, rough_time, shorten, visible, word
+from taskrun.report.text import WORD, percent, rough_time, shorten, visible
 from taskrun.report.view import Active, TellingView
 
 if TYPE_CHECKING:
@@ -77,11 +77,11 @@ class PlainView(TellingView):
         super().on_end(event)
 
     def _start_line(self, event: TaskStart) -> str:
-        head = f"{self.ink.paint('faint', word('START'))}  {self.ink.paint('strong', visible(event.task))}"
+        head = f"{self.ink.word('faint', 'START')}  {self.ink.paint('strong', visible(event.task))}"
         command = words.command(event)
         if self.settings.verbose:
             return f"{head}  {command}  (in {visible(event.cwd)})" if event.cwd else f"{head}  {command}"
-        room = max(_SHORTEST, self.settings.width) - len(word("")) - len(event.task) - 4
+        room = max(_SHORTEST, self.settings.width) - WORD - len(event.task) - 4
         return f"{head}  {shorten(command, max(room, 16), self.ink.dots)}"
 
     def _alive(self, active: Active, now: float) -> str:

@@ -14,7 +14,7 @@ from taskrun.model import State
 from taskrun.report import words
 from taskrun.report.protocol import Reporter
 from taskrun.report.tails import LINES, Tail
-from taskrun.report.text import count, ink_for, rerun_command, short_time, shorten, visible, word
+from taskrun.report.text import count, ink_for, rerun_command, short_time, shorten, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,7 +127,7 @@ class Summary(Reporter):
         yield from self._victim_lines()
         yield from self._remark_lines()
         if end.leaked:
-            yield f"{self._ink.paint('warn', word('leaked'))}  the run {words.left_behind(end.leaked)}"
+            yield f"{self._ink.word('warn', 'leaked')}  the run {words.left_behind(end.leaked)}"
         yield self._total_line(end)
 
     def _failed_tasks(self, first_cause: str | None) -> Iterator[str]:
@@ -162,7 +162,7 @@ class Summary(Reporter):
             notes.append(words.left_behind(event.leaked))
         place = f"  {visible(about.place[0])}:{about.place[1]}" if about.place is not None else ""
         name = self._ink.paint("strong", visible(event.task))
-        return f"{self._ink.paint(style, word(text))}  {name}  {', '.join(notes)}{self._ink.paint('faint', place)}"
+        return f"{self._ink.word(style, text)}  {name}  {', '.join(notes)}{self._ink.paint('faint', place)}"
 
     def _block(self, event: TaskEnd) -> Iterator[str]:
         yield self._headline(event)
@@ -215,19 +215,19 @@ class Summary(Reporter):
             shown = events if len(events) <= _NAMED else events[: _NAMED - 1]
             style = "warn" if kind == "stopped" else "faint"
             for event in shown:
-                yield f"{self._ink.paint(style, word(kind))}  {visible(event.task)}  {why}".rstrip()
+                yield f"{self._ink.word(style, kind)}  {visible(event.task)}  {why}".rstrip()
             if len(shown) < len(events):
-                yield f"{self._ink.paint(style, word(kind))}  and {len(events) - len(shown):,} more  {why}".rstrip()
+                yield f"{self._ink.word(style, kind)}  and {len(events) - len(shown):,} more  {why}".rstrip()
 
     def _remark_lines(self) -> Iterator[str]:
         for event in self._remarks[:_NAMED]:
             name = visible(event.task)
             if _kind(event) == "allowed to fail":
-                yield f"{self._ink.paint('warn', word('allowed'))}  {name}  {visible(event.reason)}"
+                yield f"{self._ink.word('warn', 'allowed')}  {name}  {visible(event.reason)}"
             elif event.state == State.SUCCEEDED.value and event.attempt > 1:
-                yield f"{self._ink.paint('warn', word('flaky'))}  {name}  succeeded on attempt {event.attempt}"
+                yield f"{self._ink.word('warn', 'flaky')}  {name}  succeeded on attempt {event.attempt}"
             if event.leaked:
-                yield f"{self._ink.paint('warn', word('leaked'))}  {name}  {words.left_behind(event.leaked)}"
+                yield f"{self._ink.word('warn', 'leaked')}  {name}  {words.left_behind(event.leaked)}"
         if len(self._remarks) > _NAMED:
             yield f"{_INDENT}and {len(self._remarks) - _NAMED:,} more remarks of these kinds"
 
@@ -238,7 +238,7 @@ class Summary(Reporter):
         ]
         tasks = f"{count(total, 'task')}: {', '.join(parts)}" if parts else "nothing was run"
         why = self._interruption(end)
-        return f"{self._ink.paint('strong', word('Summary'))}  [{short_time(end.elapsed):>9}] {why}{tasks}"
+        return f"{self._ink.word('strong', 'Summary')}  [{short_time(end.elapsed):>9}] {why}{tasks}"
 
     def _interruption(self, end: RunEnd) -> str:
         if end.signal is not None:

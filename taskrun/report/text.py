@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from taskrun.report.settings import Settings
 
+WORD = 8  # columns of a status word
 RESET = "\x1b[0m"
 _STYLES = {
     "good": "\x1b[32m",
@@ -34,15 +35,14 @@ class Ink:
         """``text`` in a style, where colours are wanted."""
         return f"{_STYLES[style]}{text}{RESET}" if self.colour and text else text
 
+    def word(self, style: str, text: str) -> str:
+        """A status word in a style, right-aligned in its column."""
+        return " " * (WORD - len(text)) + self.paint(style, text)
+
 
 def ink_for(settings: Settings, fd: int) -> Ink:
     """The ink of a descriptor."""
     return Ink(colour=settings.colour(fd), unicode=settings.unicode)
-
-
-def word(text: str) -> str:
-    """A status word, right-aligned in its column."""
-    return f"{text:>8}"
 
 
 def stopwatch(seconds: float) -> str:

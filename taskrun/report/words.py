@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskrun.model import Leftover, State
-from taskrun.report.text import Ink, clock_time, count, percent, shell_words, short_time, stopwatch, visible, word
+from taskrun.report.text import Ink, clock_time, count, percent, shell_words, short_time, stopwatch, visible
 
 if TYPE_CHECKING:
     from taskrun.events import DiagnosticEvent, TaskEnd, TaskMessage, TaskProgress, TaskRetry, TaskStart
@@ -54,13 +54,14 @@ def end_line(event: TaskEnd, ink: Ink) -> str:
         notes.append("allowed to fail")
     if event.leaked:
         notes.append(left_behind(event.leaked))
-    head = f"{ink.paint(style, word(text))}  {stopwatch(event.elapsed)} {ink.paint('strong', visible(event.task))}"
+    took = f"{stopwatch(event.elapsed)} " if event.attempt else ""
+    head = f"{ink.word(style, text)}  {took}{ink.paint('strong', visible(event.task))}"
     return f"{head}  {', '.join(notes)}" if notes else head
 
 
 def retry_line(event: TaskRetry, ink: Ink) -> str:
     """An attempt failed and there will be another."""
-    head = f"{ink.paint('warn', word('RETRY'))}  {stopwatch(event.elapsed)} {ink.paint('strong', visible(event.task))}"
+    head = f"{ink.word('warn', 'RETRY')}  {stopwatch(event.elapsed)} {ink.paint('strong', visible(event.task))}"
     when = f"in {short_time(event.delay)}" if event.delay > 0 else "now"
     return f"{head}  {visible(event.why)}, attempt {event.attempt + 1} {when}"
 
@@ -70,7 +71,7 @@ def progress_note(event: TaskProgress) -> str:
     notes = []
     if event.phase is not None and event.phases:
         notes.append(f"phase {event.phase}/{event.phases}")
-    if event.eta is not None:
+    if event.eta is not None and event.fraction != 1:
         notes.append(f"eta {clock_time(event.eta)}")
     if event.message:
         notes.append(visible(event.message))
@@ -79,15 +80,16 @@ def progress_note(event: TaskProgress) -> str:
 
 def progress_line(event: TaskProgress, ink: Ink) -> str:
     """How far a task is."""
-    share = word("" if event.fraction is None else percent(event.fraction))
-    return f"{ink.paint('info', share)}  {visible(event.task)}  {progress_note(event)}".rstrip()
+    share = "" if event.fraction is None else percent(event.fraction)
+    return f"{ink.word('info', share)}  {visible(event.task)}  {progress_note(event)}".rstrip()
 
 
 def left_behind(leaked: tuple[Leftover, ...]) -> str:
     """``left 2 processes behind (sleep 50, cat), killed``."""
-    named = ", ".join(visible(one.command) for one in leaked[:3])
+    named = ", ".join(visible(one.command) + ("" if one.killed else f" [{one.pid}]") for one in leaked[:3])
     more = f" and {len(leaked) - 3:,} more" if len(leaked) > 3 else ""
-    end = "killed" if all(one.killed for one in leaked) else "some could not be killed"
+    alive = sum(1 for one in leaked if not one.killed)
+    end = "killed" if not alive else "could not be killed" if alive == len(leaked) else f"{alive} could not be killed"
     return f"left {count(len(leaked), 'process', 'processes')} behind ({named}{more}), {end}"
 
 
@@ -115,13 +117,13 @@ def cancel_line(reason: str, running: int, *, killing: bool) -> str:
 def message_line(event: TaskMessage, ink: Ink) -> str:
     """A warning or an error that a task sent itself."""
     text, style = ("WARN", "warn") if event.level == "warning" else ("ERROR", "bad")
-    return f"{ink.paint(style, word(text))}  {visible(event.task)}  {visible(event.text)}"
+    return f"{ink.word(style, text)}  {visible(event.task)}  {visible(event.text)}"
 
 
 def heartbeat_line(running: list[str], more: int, ink: Ink) -> str:
     """Nothing has been said for a while: who still runs."""
     named = ", ".join(running) + (f", and {more:,} more" if more else "")
-    return f"{ink.paint('info', word('RUNNING'))}  {named}"
+    return f"{ink.word('info', 'RUNNING')}  {named}"
 
 
 def command_lines(start: TaskStart) -> list[str]:

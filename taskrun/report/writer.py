@@ -161,9 +161,9 @@ class Writer:
         self.release()
         with self._lock:
             self._closing = True
+            if self._thread is None:
+                return True
             self._wake()
-        if self._thread is None:
-            return True
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
