@@ -86,10 +86,10 @@ def duration_limit(argv: Sequence[str]) -> float | None:
     return max(known) if known and len(known) == len(limits) else None
 
 
-def prints_lengths(argv: Sequence[str]) -> bool:
-    """Whether ffmpeg will say on stderr how long its inputs are, so that nobody needs to ask ffprobe."""
+def is_silent(argv: Sequence[str]) -> bool:
+    """Whether ffmpeg was told not to say on stderr how long its inputs are, so that ffprobe has to be asked."""
     level = next((argv[at + 1] for at in range(len(argv) - 2, 0, -1) if argv[at] in {"-loglevel", "-v"}), "info")
-    return level.rpartition("+")[2] not in _QUIET
+    return level.rpartition("+")[2] in _QUIET
 
 
 def ffprobe_argv(program: str, source: Input) -> tuple[str, ...] | None:

@@ -58,6 +58,10 @@ class FfmpegParser:
             return max((length for length in self.lengths if length is not None), default=None)
         return self._total
 
+    @total.setter
+    def total(self, seconds: float | None) -> None:
+        self._total = seconds
+
     def feed(self, line: str, now: float) -> Sample | None:  # noqa: ARG002 - the protocol's
         """See ``Parser``."""
         if not self._lengths_told:

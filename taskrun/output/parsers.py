@@ -123,20 +123,23 @@ def _percent_sample(percent: str, message: str) -> Sample | None:
 
 
 class FractionParser:
-    """``[3/10] ...`` (ninja), ``(3/10) ...`` or ``3/10 ...`` at a line's start, ``... [ 3/10]`` at its end (pytest)."""
+    """``[3/10] ...`` (ninja), ``(3/10) ...`` or ``3/10 ...`` at a line's start, ``... [ 3/10]`` at its end (pytest).
+
+    ``of`` may stand for the slash; then no brackets are needed at the end either: ``Frame 3 of 10``.
+    """
 
     reads_channel = False
 
     def __init__(self) -> None:
-        pair = r"(\d+)\s*/\s*(\d+)"
+        pair = r"(\d+)(?:\s*/\s*|\s+of\s+)(\d+)"
         # Not a date (`11/21 20:30:01`, `3/4/2026`), nor a path (`1/2/x`): digits may not go on, nor a time follow.
         bare = rf"{pair}(?=[\s:]|$)(?!\s+\d\d?:\d\d)"
         self._start = re.compile(rf"\s*(?:\[\s*{pair}\s*\]|\(\s*{pair}\s*\)|{bare})[\s:]*", re.ASCII)
-        self._end = re.compile(rf"\s*[\[(]\s*{pair}\s*[\])]\s*$", re.ASCII)
+        self._end = re.compile(rf"(?:\s*[\[(]\s*{pair}\s*[\])]|(?:^|\s)(\d+)\s+of\s+(\d+)[.:]*)\s*$", re.ASCII)
 
     def feed(self, line: str, now: float) -> Movement | None:  # noqa: ARG002 - the protocol's
         """See ``Parser``."""
-        if "/" not in line:
+        if "/" not in line and " of " not in line:
             return None
         match = self._start.match(line)
         message = line[match.end() :] if match is not None else ""

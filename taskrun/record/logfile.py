@@ -8,18 +8,22 @@ from __future__ import annotations
 import contextlib
 import os
 from bisect import bisect_right
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from taskrun.record.logs import elision, segment_offset
+from taskrun.record.logs import elision, segment_path
 from taskrun.record.places import LOGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class _Line(msgspec.Struct):
     log: str
     at: int = 0
     reads: list[float] = msgspec.field(default_factory=list)
+    tail: int | None = None
     elided: tuple[int, int] | None = None
     marker: int = 0
     truncated: int | None = None
@@ -30,9 +34,9 @@ class LogIndex:
     """What the index says of one log.
 
     Attributes:
-        starts: Offsets at which a read begins, rising; ``stderr`` says of each whether it is stderr's, ``times`` when
-            it came, in seconds after the run's start.
-        covered: The offset up to which it goes.
+        starts: Offsets at which reads begin, rising; ``ends`` where they end, ``stderr`` whether they are stderr's, and
+            ``times`` when they came, in seconds after the run's start.
+        tails: Offsets at which parts begin that may lie beside the log.
         elided: From where to where bytes were left out, and how long the remark in their place is.
         truncated: Why the log ends early; empty: it does not.
     """
@@ -41,9 +45,15 @@ class LogIndex:
         self.starts: list[int] = []
         self.stderr: list[bool] = []
         self.times: list[float] = []
-        self.covered = 0
+        self.ends: list[int] = []
+        self.tails: list[int] = []
         self.elided: tuple[int, int, int] | None = None
         self.truncated = ""
+
+    @property
+    def covered(self) -> int:
+        """The offset up to which it goes."""
+        return self.ends[-1] if self.ends else 0
 
     def add(self, line: _Line) -> None:
         """Takes the next line that is about this log."""
@@ -51,15 +61,17 @@ class LogIndex:
             self.elided = (*line.elided, line.marker)
         if line.truncated is not None:
             self.truncated = line.why
-        if not line.reads or line.at < self.covered:
-            return
+        if line.tail is not None:
+            self.tails.append(line.tail)
         at = line.at
+        if at < self.covered:
+            return
         for length, time in zip(line.reads[::2], line.reads[1::2], strict=False):
             self.starts.append(at)
             self.stderr.append(length < 0)
             self.times.append(time)
             at += abs(int(length))
-        self.covered = at
+            self.ends.append(at)
 
 
 Index: TypeAlias = dict[str, LogIndex]
@@ -80,9 +92,7 @@ def load_index(path: str) -> Index:
 
 
 class _Part(msgspec.Struct):
-    """A stretch of what the attempt wrote: where it starts there, where it lies, and the remark on what is missing
-    before it.
-    """
+    """A stretch of what the attempt wrote: where it starts there, and where it lies; before it, what may be missing."""
 
     start: int
     length: int
@@ -118,37 +128,55 @@ class LogFile:
         Returns:
             The bytes, perhaps none, and the offset to go on from; the same one where there is nothing more.
         """
+        remark, data, start, end = self._read(at, most, wait=stream is not None and self.waits_for_index)
+        if stream is not None:
+            runs = self._runs(start, end)
+            data = b"".join(data[first - start : after - start] for of, first, after in runs if of in {stream, None})
+        return remark + data, end
+
+    def pieces(self, most: int = 1024 * 1024) -> Iterator[tuple[str, bytes]]:
+        """All of it in order of arrival, each piece with the stream that it came from.
+
+        Args:
+            most: Bytes of a piece, at most.
+        """
+        at = 0
+        while at < self.end:
+            remark, data, start, at = self._read(at, most, wait=False)
+            if remark:
+                yield "stderr", remark
+            for stream, first, after in self._runs(start, at):
+                if piece := data[first - start : after - start]:
+                    yield stream or "stdout", piece
+
+    def _read(self, at: int, most: int, *, wait: bool) -> tuple[bytes, bytes, int, int]:
+        """The remark on what is missing before, the bytes, and from where to where they stand."""
         part = next((part for part in self._parts if at < part.start + part.length), None)
         if part is None:
-            return b"", at
+            return b"", b"", at, at
         remark = part.remark if part.start > at else b""
         at = max(at, part.start)
         end = min(at + most, part.start + part.length)
-        if stream is not None and self.waits_for_index:
+        if wait:
             end = min(end, max(at, self.index.covered))
         data = _read_at(part.path, part.offset + at - part.start, end - at)
-        if len(data) < end - at:  # it shrank or vanished meanwhile
-            end = part.start + part.length
-        return remark + (data if stream is None else self._only(stream, data, at)), end
+        if len(data) < end - at:  # it shrank or vanished meanwhile: what is missing counts as read
+            end = at + len(data) if data else part.start + part.length
+        return remark, data, at, end
 
-    def _only(self, stream: str, data: bytes, at: int) -> bytes:
-        """The bytes of ``data`` that came from one stream."""
-        index, end = self.index, at + len(data)
-        if at >= index.covered:
-            return data
-        wanted = stream == "stderr"
-        kept: list[bytes] = []
-        first = max(0, bisect_right(index.starts, at) - 1)
-        for entry in range(first, len(index.starts)):
-            start = index.starts[entry]
+    def _runs(self, at: int, end: int) -> Iterator[tuple[str | None, int, int]]:
+        """Cuts a stretch by where its bytes came from; ``None``: the index does not say."""
+        index = self.index
+        for entry in range(bisect_right(index.ends, at), len(index.ends)):
+            start, after = index.starts[entry], min(index.ends[entry], end)
             if start >= end:
                 break
-            after = index.starts[entry + 1] if entry + 1 < len(index.starts) else index.covered
-            if index.stderr[entry] == wanted:
-                kept.append(data[max(0, start - at) : max(0, after - at)])
-        if end > index.covered:
-            kept.append(data[max(0, index.covered - at) :])
-        return b"".join(kept)
+            if start > at:  # a line of the index was lost
+                yield None, at, start
+            yield ("stderr" if index.stderr[entry] else "stdout"), max(at, start), after
+            at = after
+        if at < end:
+            yield None, at, end
 
 
 def _find_parts(path: str, index: LogIndex) -> list[_Part]:
@@ -156,7 +184,11 @@ def _find_parts(path: str, index: LogIndex) -> list[_Part]:
     size = _size(path)
     if size is None:
         return []
-    beside = [_Part(offset, length, segment, 0) for offset, segment in _segments(path) if (length := _size(segment))]
+    beside = [
+        _Part(offset, length, segment, 0)
+        for offset in index.tails[-2:]
+        if (length := _size(segment := segment_path(path, offset)))
+    ]
     if index.elided is not None:
         start, end, marker = index.elided
         rest = size - start - marker
@@ -171,16 +203,6 @@ def _find_parts(path: str, index: LogIndex) -> list[_Part]:
             parts.append(part)
             part.remark = elision(part.start - reached, None) if part.start > reached else b""
     return parts
-
-
-def _segments(path: str) -> list[tuple[int, str]]:
-    folder, name = os.path.split(path)
-    try:
-        beside = os.listdir(folder)
-    except OSError:
-        return []
-    found = [(offset, os.path.join(folder, other)) for other in beside if (offset := segment_offset(name, other)) >= 0]
-    return sorted(found)
 
 
 def _size(path: str) -> int | None:

@@ -24,6 +24,7 @@ _MERGE = 0.01  # seconds: reads of one stream that follow each other faster shar
 _BATCH = 512  # numbers of an index line, two for each entry
 _FLAGS = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _COPY = 256 * 1024
+_SMALLEST = 64 * 1024  # bytes of a part beside a log
 
 encode_line = msgspec.json.Encoder().encode
 
@@ -32,8 +33,9 @@ class IndexFile:
     """The index of all logs of a run: lines of JSON, appended; made when the first is written.
 
     ``{"log":NAME,"at":OFFSET,"reads":[LENGTH,SECONDS,...]}``: from that offset of what the attempt wrote, so many bytes
-    came at so many seconds after the run's start; a negative length is stderr's. ``{"log":NAME,"elided":[FROM,TO],
-    "marker":LENGTH}``: in place of these bytes the log has a remark. ``{"log":NAME,"truncated":OFFSET,"why":TEXT}``.
+    came at so many seconds after the run's start; a negative length is stderr's. ``{"log":NAME,"tail":OFFSET}``: from
+    there on it lies in a file beside the log, for the time being. ``{"log":NAME,"elided":[FROM,TO],"marker":LENGTH}``:
+    in place of these bytes the log has a remark. ``{"log":NAME,"truncated":OFFSET,"why":TEXT}``: it ends there.
     """
 
     def __init__(self, path: str, trouble: Trouble) -> None:
@@ -89,7 +91,7 @@ class AttemptLog:
         self._file = os.path.join(folder, LOGS, name)
         self._name = name
         self._head = None if cap is None else cap // 2
-        self._tail = None if cap is None else _Tail(self._file, max(1, cap - cap // 2))
+        self._tail = None if cap is None else _Tail(self._file, cap - cap // 2, self._note_tail)
         self._cap = cap
         self._index = index
         self._clock = clock
@@ -97,12 +99,13 @@ class AttemptLog:
         self._changed = changed
         self._closed = closed
         self._fd: int | None = None
+        self._ended = False
         self._reads: list[float] = []  # lengths and times in turn, as the index has them
         self._reads_at = 0
 
     def write(self, stream: str, data: bytes) -> None:
         """Adds what was read from ``"stdout"`` or ``"stderr"``. Never raises."""
-        if not data:
+        if not data or self._ended:
             return
         if self.truncated is None:
             try:
@@ -128,7 +131,8 @@ class AttemptLog:
             self._reads = []
 
     def close(self) -> None:
-        """Ends it: the index is written, and a capped log put together. Never raises."""
+        """Ends it: the index is written, and a capped log put together. Never raises; what comes later is dropped."""
+        self._ended = True
         self.flush()
         if self._tail is not None and self._tail.started:
             self._assemble(self._tail)
@@ -186,6 +190,9 @@ class AttemptLog:
         if len(reads) >= _BATCH:
             self.flush()
 
+    def _note_tail(self, offset: int) -> None:
+        self._index.append({"log": self._name, "tail": offset})
+
     def _truncate(self, error: OSError) -> None:
         if self.truncated is not None:
             return
@@ -221,15 +228,19 @@ def elision(count: int, cap: int | None) -> bytes:
 
 
 class _Tail:
-    """The last bytes of a capped log: two files of at most ``size`` bytes, of which the older is thrown away.
+    """The last bytes of a capped log: two files of the same size, of which the older one is thrown away.
 
-    Attributes:
-        started: There is something in it.
+    Args:
+        log: The log's path.
+        size: How many bytes to keep.
+        begun: Told the offset of each file.
     """
 
-    def __init__(self, log: str, size: int) -> None:
+    def __init__(self, log: str, size: int, begun: Callable[[int], None]) -> None:
         self._log = log
         self._size = size
+        self._segment = max(size, _SMALLEST)
+        self._begun = begun
         self._segments: list[tuple[str, int]] = []  # path, offset in what the attempt wrote
         self._fd: int | None = None
         self._room = 0
@@ -237,6 +248,7 @@ class _Tail:
 
     @property
     def started(self) -> bool:
+        """Whether there is anything in it."""
         return bool(self._segments)
 
     @property
@@ -250,12 +262,10 @@ class _Tail:
         Raises:
             OSError: Not all of it was written.
         """
-        skip = max(0, len(data) - self._size)  # what would be thrown away at once
-        view, self._end = memoryview(data)[skip:], at + skip
+        view, self._end = memoryview(data), at
         while view:
-            if self._fd is None or self._room == 0 or skip:
+            if self._room == 0:
                 self._next_segment()
-                skip = 0
             assert self._fd is not None
             count = os.write(self._fd, view[: self._room])
             self._room -= count
@@ -265,11 +275,13 @@ class _Tail:
     def _next_segment(self) -> None:
         self._close()
         for path, _ in self._segments[:-1]:
-            os.unlink(path)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path)
         path = segment_path(self._log, self._end)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._segments = [*self._segments[-1:], (path, self._end)]
-        self._room = self._size
+        self._room = self._segment
+        self._begun(self._end)
 
     def copy_to(self, fd: int) -> None:
         """Writes what is kept.
@@ -301,9 +313,3 @@ class _Tail:
 def segment_path(log: str, offset: int) -> str:
     """The file for the part of a capped log that begins at an offset, while the attempt runs."""
     return f"{log}.from-{offset}"
-
-
-def segment_offset(log: str, name: str) -> int:
-    """The offset that a file of ``segment_path`` begins at; -1: it is no part of that log."""
-    base, found, offset = name.partition(".from-")
-    return int(offset) if found and base == log and offset.isdigit() else -1

@@ -143,6 +143,20 @@ def _decode(line: bytes) -> events.Stamped | None:
         return None
 
 
+def read_log(folder: str, log: str) -> Iterator[tuple[str, bytes]]:
+    """A log of a run's folder, in order of arrival.
+
+    Args:
+        folder: The run's.
+        log: Its path in the folder, as in the events.
+
+    Yields:
+        Pieces of at most a megabyte, each with the stream that it came from.
+    """
+    index = load_index(os.path.join(folder, places.INDEX))
+    return LogFile(folder, os.path.basename(log), index).pieces()
+
+
 def list_runs(state_dir: str, environ: Mapping[str, str]) -> list[RunRecord]:
     """The runs of a project, oldest first, wherever they were recorded."""
     found = [
