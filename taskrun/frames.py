@@ -85,7 +85,7 @@ class FrameReader:
             if end - at - 4 < length:
                 break
             try:
-                values.append(marshal.loads(buffer[at + 4 : at + 4 + length]))
+                values.append(marshal.loads(buffer[at + 4 : at + 4 + length]))  # noqa: S302 - from our own processes
             except (ValueError, EOFError, TypeError) as error:
                 raise MalformedFrame(str(error)) from error
             at += 4 + length

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _signal
 from typing import TYPE_CHECKING
 
 from taskrun.host.loop import now
+from taskrun.host.signals import signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +47,11 @@ class Freezer:
             if seen.dead or seen.state in {"T", "t"}:
                 continue
             active = True
-            if (seen.pid, seen.start) not in self._frozen and self._platform.signal(seen, _signal.SIGSTOP):
+            if (seen.pid, seen.start) not in self._frozen and self._platform.signal(seen, signal.SIGSTOP):
                 self._frozen[seen.pid, seen.start] = seen
         return active
 
-    def began(self, leader: Leader) -> None:
+    def began(self) -> None:
         """A leader was born that somebody had asked for before we suspended: it stands still too."""
         if self.suspended:
             self.suspend()
@@ -66,4 +66,4 @@ class Freezer:
         self.suspended = False
         frozen, self._frozen = self._frozen, {}
         for seen in frozen.values():
-            self._platform.signal(seen, _signal.SIGCONT)
+            self._platform.signal(seen, signal.SIGCONT)

@@ -5,22 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskrun.host.loop import now
+from taskrun.host.marks import marks_of
 
 if TYPE_CHECKING:
     from taskrun.host.leader import Leader
     from taskrun.host.platform import Platform, Seen
 
-_VARIABLE = b"TASKRUN_MARK="
 _SETTLED = 0.05  # seconds; an exec shows an empty environment for microseconds, so after this an empty one is meant
-
-
-def marks_of(environ: bytes) -> list[bytes]:
-    """The marks in an environment block: one for each taskrun that the process is below of."""
-    at = environ.find(_VARIABLE) if environ.startswith(_VARIABLE) else environ.find(b"\0" + _VARIABLE) + 1
-    if at < 0 or not environ.startswith(_VARIABLE, at):
-        return []
-    end = environ.find(b"\0", at)
-    return environ[at + len(_VARIABLE) : end if end >= 0 else None].split(b":")
 
 
 class Kinship:

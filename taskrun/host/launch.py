@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import _signal
 import errno
 import os
 
-_SIGNALS = sorted(_signal.valid_signals())
+from taskrun.host.signals import signal
+
+_SIGNALS = sorted(signal.valid_signals())
 _BUSY = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _ONE_ARGUMENT = 128 * 1024  # MAX_ARG_STRLEN, its final NUL counted
 
@@ -61,7 +62,7 @@ class Launcher:
         try:
             os.chdir(cwd)
         except (OSError, ValueError) as error:
-            raise _bad_folder(cwd, error) from error
+            raise bad_folder(cwd, error) from error
         try:
             program = find_program(argv[0], env.get("PATH"))
             self._lower()
@@ -132,7 +133,8 @@ def find_program(name: str, path: str | None) -> str:
     raise LaunchFailed("not-found", errno.ENOENT, f"{name or repr(name)}: command not found in {searched}")
 
 
-def _bad_folder(cwd: str, error: OSError | ValueError) -> LaunchFailed:
+def bad_folder(cwd: str, error: OSError | ValueError) -> LaunchFailed:
+    """What ``chdir`` meant."""
     number = error.errno or 0 if isinstance(error, OSError) else errno.EINVAL
     match number:
         case errno.ENOENT:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import _signal
 import os
 
 from taskrun.host.platform import Platform, Seen
+from taskrun.host.signals import signal
 
-_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _READ = os.O_RDONLY | os.O_CLOEXEC
@@ -66,6 +65,11 @@ class Linux(Platform):
         unknown = self.children() - known
         return self.tree(unknown) if unknown else []
 
+    def everyone(self) -> list[Seen]:
+        """The numbers in ``/proc``."""
+        looks = (self.look(int(name)) for name in _list("/proc") if name.isdigit())
+        return [seen for seen in looks if seen is not None]
+
     def look(self, pid: int) -> Seen | None:
         """From ``/proc/PID/stat``; start is in clock ticks since boot."""
         data = _read(f"/proc/{pid}/stat")
@@ -73,7 +77,14 @@ class Linux(Platform):
             return None
         # The name is in brackets and may itself hold brackets and blanks.
         fields = data[data.rindex(b")") + 2 :].split(None, 20)
-        return Seen(pid, int(fields[1]), int(fields[2]), int(fields[3]), fields[0].decode(), int(fields[19]))
+        return Seen(
+            pid,
+            fields[0].decode(),
+            parent=int(fields[1]),
+            group=int(fields[2]),
+            session=int(fields[3]),
+            start=int(fields[19]),
+        )
 
     def environ(self, pid: int) -> bytes | None:
         """From ``/proc/PID/environ``, which is empty for a zombie and for a moment during an exec."""
@@ -96,7 +107,7 @@ class Linux(Platform):
             now = self.look(seen.pid)
             if now is None or now.start != seen.start:
                 return False
-            _signal.pidfd_send_signal(fd, number)
+            signal.pidfd_send_signal(fd, number)
         except OSError:
             return False
         finally:
@@ -162,18 +173,9 @@ def prctl(option: int, argument: int | bytes) -> bool:
     try:
         import ctypes
 
-        return ctypes.CDLL(None).prctl(option, argument, 0, 0, 0) == 0
+        return bool(ctypes.CDLL(None).prctl(option, argument, 0, 0, 0) == 0)
     except (ImportError, OSError, AttributeError):
         return False
-
-
-def die_with(parent: int, number: int) -> bool:
-    """Asks the kernel to signal us when ``parent`` dies; False: it is dead already, and we should end.
-
-    The signal is tied to the parent's *thread* that forked us: for parents with one thread only.
-    """
-    prctl(_PR_SET_PDEATHSIG, number)
-    return os.getppid() == parent
 
 
 def _children(pid: int) -> list[int]:
@@ -193,9 +195,7 @@ def _children(pid: int) -> list[int]:
 
 def _children_by_scan(pid: int) -> list[int]:
     """Without CONFIG_PROC_CHILDREN (gVisor, small kernels): the parent field of every process."""
-    linux = Linux()
-    looks = [linux.look(int(name)) for name in _list("/proc") if name.isdigit()]
-    return [seen.pid for seen in looks if seen is not None and seen.parent == pid]
+    return [seen.pid for seen in Linux().everyone() if seen.parent == pid]
 
 
 def _list(path: str) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import _signal
 import heapq
 import os
 import select
 import time
 from typing import TYPE_CHECKING
+
+from taskrun.host.signals import signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,8 +50,8 @@ class Loop:
             ready()
 
         self.watch(reading, drain)
-        _signal.signal(_signal.SIGCHLD, lambda _number, _frame: None)  # the default would write nothing to the pipe
-        _signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)  # the default would write nothing to the pipe
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
 
     def after(self, delay: float, ready: Callable[[], None]) -> None:
         """Calls ``ready`` once, ``delay`` seconds from now. What it asked for may have become moot: it must look."""

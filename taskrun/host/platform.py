@@ -22,7 +22,7 @@ class Seen:
 
     __slots__ = ("group", "parent", "pid", "session", "start", "state")
 
-    def __init__(self, pid: int, parent: int, group: int, session: int, state: str, start: int) -> None:
+    def __init__(self, pid: int, state: str, *, parent: int, group: int, session: int, start: int) -> None:
         self.pid = pid
         self.parent = parent
         self.group = group
@@ -66,6 +66,10 @@ class Platform:
 
         Where orphans do not come back to us, these are all processes of the user, since any may be one.
         """
+        raise NotImplementedError
+
+    def everyone(self) -> list[Seen]:
+        """All processes that there are."""
         raise NotImplementedError
 
     def look(self, pid: int) -> Seen | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import _signal
 import os
 import time
 from typing import TYPE_CHECKING
 
 from taskrun.host.kinship import Kinship
 from taskrun.host.loop import now
+from taskrun.host.signals import signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -176,9 +176,9 @@ class Reaper:
         _signal_group(leader.pid, number)
         for seen in others:
             self._platform.signal(seen, number)
-        _signal_group(leader.pid, _signal.SIGCONT)
+        _signal_group(leader.pid, signal.SIGCONT)
         for seen in others:
-            self._platform.signal(seen, _signal.SIGCONT)
+            self._platform.signal(seen, signal.SIGCONT)
 
     def _outside(self, leader: Leader) -> list[Seen]:
         """What belongs to the attempt but is not in its leader's group."""
@@ -199,10 +199,10 @@ class Reaper:
         known: set[tuple[int, int]] = set()
         while leader.id in self.leaders:
             self._freeze(leader)
-            _signal_group(leader.pid, _signal.SIGKILL)
+            _signal_group(leader.pid, signal.SIGKILL)
             left, unsure = self._left(leader)
             for seen in left:
-                self._platform.signal(seen, _signal.SIGKILL)
+                self._platform.signal(seen, signal.SIGKILL)
             leader.exited = leader.exited or self._platform.exited(leader.pid) is True
             if leader.exited and not left and not unsure:
                 self._bury(leader, [])
@@ -235,7 +235,7 @@ class Reaper:
                 return
             for seen in fresh:
                 frozen.add((seen.pid, seen.start))
-                self._platform.signal(seen, _signal.SIGSTOP)
+                self._platform.signal(seen, signal.SIGSTOP)
 
     # --- the end of an attempt ---
 
@@ -279,7 +279,7 @@ class Reaper:
                     alive.append(seen.pid)
                     if seen.pid not in skip and seen.pid not in named and len(named) < _NAMED:
                         named[seen.pid] = self._platform.command(seen.pid)
-                    self._platform.signal(seen, _signal.SIGKILL)
+                    self._platform.signal(seen, signal.SIGKILL)
             for pid in self._platform.children():
                 _reap(pid)
             if not alive and not self._platform.children():

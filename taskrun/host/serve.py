@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import _signal
 import _socket
+import contextlib
 import os
 
-IGNORED = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGTERM, _signal.SIGPIPE)
+from taskrun.host.signals import signal
+
+IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 """A service manager sends the first three to everyone; the life-line ends the host, not a signal."""
 
 
@@ -35,13 +37,11 @@ def serve(fd: int, *, soft_files: int | None, forked: bool) -> None:
 
 def leave_everything(fd: int) -> int:
     """Own session, no handlers, no blocked signals, no descriptors but ``fd``; returns its new number."""
-    try:
+    with contextlib.suppress(PermissionError):  # exec'd as a session leader already
         os.setsid()
-    except PermissionError:
-        pass  # exec'd as a session leader already
     reset_signals()
     for number in IGNORED:
-        _signal.signal(number, _signal.SIG_IGN)
+        signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
     os.umask(os.umask(0o022))
     return keep_only(fd)
@@ -63,14 +63,14 @@ def keep_only(fd: int) -> int:
 
 def reset_signals() -> None:
     """Default dispositions, nothing blocked, no wake-up descriptor: what was inherited belongs to somebody else."""
-    _signal.set_wakeup_fd(-1)
-    for number in _signal.valid_signals():
-        if number not in {_signal.SIGKILL, _signal.SIGSTOP} and _signal.getsignal(number) is not None:
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals():
+        if number not in {signal.SIGKILL, signal.SIGSTOP} and signal.getsignal(number) is not None:
             try:
-                _signal.signal(number, _signal.SIG_DFL)
+                signal.signal(number, signal.SIG_DFL)
             except (OSError, ValueError):
                 continue
-    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def raise_files() -> int | None:

@@ -1,4 +1,4 @@
-"""Starts a host: by fork, at the top of the command line's entry, or by exec, from any program. It runs nothing else."""
+"""Starts a host: by fork, at the top of the command line's entry, or by exec, from any program. No more."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _signal
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,9 @@ from taskrun.host.freezer import Freezer
 from taskrun.host.launch import Launcher, LaunchFailed
 from taskrun.host.leader import Leader
 from taskrun.host.loop import now
+from taskrun.host.marks import add_mark
 from taskrun.host.reaper import Reaper
+from taskrun.host.signals import signal
 from taskrun.host.templates import Templates
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ class Spawn:
 
     __slots__ = ("argv", "cwd", "env", "fds", "id", "mark", "tries")
 
-    def __init__(self, number: int, argv: list[str], env: dict[str, str], cwd: str, mark: str, fds: list[int]) -> None:
+    def __init__(self, number: int, request: dict[str, Any], fds: list[int]) -> None:
         self.id = number
-        self.argv = argv
-        self.env = env
-        self.cwd = cwd
-        self.mark = mark
+        self.argv: list[str] = request["argv"]
+        self.env: dict[str, str] = request["env"]
+        self.cwd: str = request["cwd"]
+        self.mark: str = request["mark"]
         self.fds = fds
         self.tries = 0
 
@@ -67,8 +68,10 @@ class Supervisor:
         self._platform = platform
         self._loop = loop
         self._launcher = Launcher(soft_files)
-        self._templates = Templates(self, platform, loop, soft_files=soft_files, forked=forked)
-        self.reaper = Reaper(platform, loop, self._ended, self._templates.forks_open)
+        self._templates = Templates(
+            platform, loop, self._launcher, self.put, self._worker_lives, soft_files=soft_files, forked=forked
+        )
+        self.reaper = self._templates.reaper = Reaper(platform, loop, self._ended, self._templates.forks_open)
         self._freezer = Freezer(platform, self.reaper, self._templates.pids)
         self._spawns: dict[int, Spawn] = {}
         self._snapshot_delay = 0.0
@@ -76,9 +79,9 @@ class Supervisor:
         self._finished = False
         self._requests: dict[str, Callable[..., None]] = {
             "spawn": self._spawn,
-            "template": self._templates.declare,
+            "template": self._template,
             "call": self._call,
-            "inspect": self._templates.inspect,
+            "inspect": self._inspect,
             "stop": self._stop,
             "kill": self._kill,
             "dump": self._dump,
@@ -125,20 +128,22 @@ class Supervisor:
             raise MalformedFrame(f"unknown request: {message!r:.100}") from error
         request(*arguments)
 
-    def take_fds(self, count: int) -> list[int]:
-        """The descriptors of the request in hand."""
-        return self._control.take_fds(count)
+    def _take_fds(self, count: int, number: int | None = None) -> list[int] | None:
+        """The descriptors of the request in hand; ``None``: we may have no more, and request ``number`` has failed."""
+        try:
+            return self._control.take_fds(count)
+        except OSError as error:
+            if number is not None:
+                self.put("failed", number, "resources", error.errno, f"taskrun's host: {error.strerror}")
+            return None
 
     # --- starting ---
 
-    def _spawn(self, number: int, argv: list[str], env: dict[str, str], cwd: str, mark: str, count: int) -> None:
-        try:
-            fds = self.take_fds(count)
-        except OSError as error:
-            self.put("failed", number, "resources", error.errno, f"taskrun's host: {error.strerror}")
-            return
-        add_mark(env, mark)
-        self._try(Spawn(number, argv, env, cwd, mark, fds))
+    def _spawn(self, number: int, request: dict[str, Any], count: int) -> None:
+        fds = self._take_fds(count, number)
+        if fds is not None:
+            add_mark(request["env"], request["mark"])
+            self._try(Spawn(number, request, fds))
 
     def _try(self, spawn: Spawn) -> None:
         try:
@@ -151,7 +156,7 @@ class Supervisor:
             return
         self._spawns.pop(spawn.id, None)
         spawn.close()
-        self.begin(spawn.id, pid, spawn.mark, worker=False)
+        self._begin(spawn.id, pid, spawn.mark, worker=False)
 
     def _try_later(self, spawn: Spawn, failure: LaunchFailed) -> bool:
         """Whether the start will be tried again: a shortage may pass while other attempts run, and end."""
@@ -163,13 +168,24 @@ class Supervisor:
         spawn.tries += 1
         return True
 
-    def begin(self, number: int, pid: int, mark: str, *, worker: bool) -> None:
-        """A leader lives: watch it, and tell the runner."""
+    def _begin(self, number: int, pid: int, mark: str, *, worker: bool) -> Leader:
+        """A leader lives: watch it."""
         seen = self._platform.look(pid)
         leader = Leader(number, pid, seen.start if seen else 0, mark, worker=worker)
         self.reaper.add(leader)
         self.put("spawned", number, pid, leader.start)
-        self._freezer.began(leader)
+        self._freezer.began()
+        self._take_snapshots()
+        return leader
+
+    def _worker_lives(self, number: int, pid: int, mark: str, wanted: bool) -> None:  # noqa: FBT001 - of a callback
+        """A template has forked; ``wanted`` is false where the request was withdrawn meanwhile."""
+        leader = self._begin(number, pid, mark, worker=True)
+        if not wanted:
+            self.reaper.kill(leader)
+
+    def _take_snapshots(self) -> None:
+        """Looks soon, and then ever less often, at who is below whom; each new leader makes it often again."""
         if self._snapshot_delay == 0.0:
             self._loop.after(_SNAPSHOTS[0], self._snapshot)
         self._snapshot_delay = _SNAPSHOTS[0]
@@ -186,16 +202,25 @@ class Supervisor:
         self._loop.after(delay, self._snapshot)
         self._snapshot_delay = min(2 * self._snapshot_delay, _SNAPSHOTS[1])
 
-    def _call(self, number: int, key: str, request: dict[str, Any]) -> None:
-        self._templates.call(number, key, request)
+    def _template(self, key: str, spec: dict[str, Any], count: int) -> None:
+        fds = self._take_fds(count)
+        self._templates.declare(key, spec, fds[0] if fds else None)
+
+    def _call(self, number: int, key: str, request: dict[str, Any], count: int) -> None:
+        fds = self._take_fds(count, number)
+        if fds is not None:
+            self._templates.call(number, key, request, fds)
+
+    def _inspect(self, number: int, key: str, payload: bytes) -> None:
+        self._templates.inspect(number, key, payload)
 
     # --- the requests to what runs ---
 
-    def _stop(self, number: int, signal: int) -> None:
+    def _stop(self, number: int, how: int) -> None:
         leader = self.reaper.leaders.get(number)
         if leader is not None:
             self._freezer.forget(leader)
-            self.reaper.stop(leader, signal)
+            self.reaper.stop(leader, how)
         else:
             self._withdraw(number)
 
@@ -218,7 +243,7 @@ class Supervisor:
     def _dump(self, number: int) -> None:
         leader = self.reaper.leaders.get(number)
         if leader is not None and leader.worker and not leader.exited:
-            os.kill(leader.pid, _signal.SIGUSR1)
+            os.kill(leader.pid, signal.SIGUSR1)
 
     def _describe(self, request: int, number: int) -> None:
         leader = self.reaper.leaders.get(number)
@@ -252,7 +277,7 @@ class Supervisor:
         self._hang_up()
         self._freezer.resume()
         for leader in list(self.reaper.leaders.values()):
-            self.reaper.stop(leader, _signal.SIGTERM)
+            self.reaper.stop(leader, signal.SIGTERM)
         until = now() + OBEDIENCE
         self._loop.after(OBEDIENCE, lambda: None)
         while self.reaper.leaders and now() < until:
@@ -265,7 +290,7 @@ class Supervisor:
         self._close()
         self._kill_all()
         killed, stuck = self.reaper.sweep(SWEEP, self._templates.pids())
-        self.put("finished", killed, stuck)
+        self.put("finished", 0, killed, stuck)
         self._control.flush()
         self._hang_up()
         self._last_sweep()
@@ -294,10 +319,3 @@ class Supervisor:
         while self.reaper.sweep(SWEEP, set())[1]:
             pass
         self._finished = True
-
-
-def add_mark(env: dict[str, str], mark: str) -> None:
-    """Puts the attempt's mark behind those of the runs that we are below of."""
-    if mark:
-        outer = env.get("TASKRUN_MARK")
-        env["TASKRUN_MARK"] = f"{outer}:{mark}" if outer else mark

@@ -1,0 +1,12 @@
+"""``signal`` under that name, but the C module, with the types of the other: ``enum``, which that needs, is slow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal
+
+__all__ = ["signal"]
