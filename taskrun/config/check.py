@@ -40,9 +40,20 @@ def check(project: Project, document: dict[str, object], mistakes: Mistakes) -> 
             mistakes.add("conflict", message, ("tasks", name, "stdin"), part="key", label="it reads from the terminal")
     references = References(project, mistakes)
     references.check_default()
-    edges = references.edges()
-    _check_circles(project.tasks, edges, mistakes)
-    _check_finally(project.tasks, edges, references, mistakes)
+    if not _in_order(project.tasks):
+        edges = references.edges()
+        _check_circles(project.tasks, edges, mistakes)
+        _check_finally(project.tasks, edges, references, mistakes)
+
+
+def _in_order(tasks: dict[str, TaskSpec]) -> bool:
+    """Whether every task needs, by name, earlier ones only: then all exist, and nothing can go in a circle."""
+    seen: set[str] = set()
+    for name, task in tasks.items():
+        if task.finally_ or not seen.issuperset(task.needs):
+            return False
+        seen.add(name)
+    return True
 
 
 def _check_nul(value: object, path: Path, mistakes: Mistakes) -> None:
@@ -64,6 +75,8 @@ def _check_nul(value: object, path: Path, mistakes: Mistakes) -> None:
 
 def _check_names(tasks: dict[str, TaskSpec], mistakes: Mistakes) -> None:
     """Names must differ in more than case, since logs are files; an alias must not be another's name."""
+    if len({name.casefold() for name in tasks}) == len(tasks) and not any(task.aliases for task in tasks.values()):
+        return
     folded: dict[str, str] = {}
     owners: dict[str, str] = {}
     for name, task in tasks.items():
@@ -179,12 +192,10 @@ def _add_circle(circle: list[str], edges: dict[str, dict[str, int]], mistakes: M
         mistakes.add("circle", f"task `{circle[0]}` needs itself", path, label="remove it")
         return
     drawn = " -> ".join(circle) if len(circle) <= 12 else f"{' -> '.join(circle[:6])} -> ... -> {circle[-1]}"
-    notes = tuple(
-        _edge(name, need, edges[name][need], mistakes)
-        for name, need in zip(circle[1:6], [*circle[2:6], circle[6 % len(circle)] if len(circle) > 6 else circle[0]])
-    )
+    following = [*circle[1:], circle[0]]
+    notes = tuple(_edge(name, need, edges[name][need], mistakes) for name, need in zip(circle, following, strict=True))
     message = f"tasks need each other in a circle: {drawn} -> {circle[0]}"
-    mistakes.add("circle", message, path, label="one of these dependencies must go", notes=notes)
+    mistakes.add("circle", message, path, label="one of these dependencies must go", notes=notes[1:6])
 
 
 def _edge(name: str, need: str, index: int, mistakes: Mistakes) -> str:

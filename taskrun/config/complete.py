@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskrun.config.mistakes import describe
-from taskrun.config.model import DefaultsTable, FileTable, RunTable
+from taskrun.config.model import FileTable, RunTable
 from taskrun.config.project import Project, Retry, RunSettings, TaskSpec
 from taskrun.config.readers import READERS, read_names
 from taskrun.config.rules import check_keys, check_task
 from taskrun.config.sources import read_foreach, read_variables
+from taskrun.config.task_model import DefaultsTable
 from taskrun.config.units import BadValue, is_ffmpeg, seconds
 from taskrun.model import Clocks, OnFailure, ProgressSource
 
@@ -27,6 +28,7 @@ _CLOCKS = frozenset({"timeout", "start", "idle", "stall"})
 _FFMPEG = ProgressSource(parser="ffmpeg")
 _OFF: dict[str, Any] = {"when": (), "limits": {}}
 """What `false` means in ``TaskSpec``, where it is not ``None``."""
+_IN_PARTS = _CLOCKS | {"retry"} | _OFF.keys()
 
 
 def complete(document: dict[str, Any], source: SourceFile, root: str, mistakes: Mistakes) -> Project:
@@ -81,9 +83,6 @@ def _fields(table: dict[str, Any], path: Path, mistakes: Mistakes) -> dict[str, 
     """Fields of ``TaskSpec`` that a table sets; those of ``Clocks``, ``Retry`` and `limits` still in parts."""
     fields: dict[str, Any] = {}
     for key, value in table.items():
-        if key == "foreach":
-            fields["foreach"] = read_foreach(value, (*path, key), mistakes)
-            continue
         if key not in READERS:
             continue  # not carried out by this version: noted already
         field, read = READERS[key]
@@ -91,24 +90,32 @@ def _fields(table: dict[str, Any], path: Path, mistakes: Mistakes) -> dict[str, 
             fields[field] = read(value)
         except BadValue as bad:
             mistakes.add_value(bad, (*path, key))
-    if "env" in fields:
-        _check_env(fields["env"], (*path, "env"), mistakes)
+    if "foreach" in table:
+        fields["foreach"] = read_foreach(table["foreach"], (*path, "foreach"), mistakes)
+    if "env" in table:
+        _check_env(table["env"], (*path, "env"), mistakes)
     return fields
 
 
 def _task(name: str, own: dict[str, Any], common: dict[str, Any]) -> TaskSpec:
     """Completes what a task says from what the defaults say."""
     fields = _merged(name, own, common) if common else own
-    if not _CLOCKS.isdisjoint(fields):
-        fields["clocks"] = Clocks(**{clock: fields.pop(clock) for clock in _CLOCKS & fields.keys()})
+    if not _IN_PARTS.isdisjoint(fields):
+        _put_together(fields)
+    if "run" in fields and "progress" not in fields and is_ffmpeg(fields["run"][0]):
+        fields["progress"] = _FFMPEG
+    return TaskSpec(name=name, **fields)
+
+
+def _put_together(fields: dict[str, Any]) -> None:
+    clocks = {clock: fields.pop(clock) for clock in _CLOCKS & fields.keys()}
+    if clocks:
+        fields["clocks"] = Clocks(**clocks)
     if "retry" in fields:
         fields["retry"] = Retry(**(fields["retry"] or {}))
     for field, off in _OFF.items():
         if field in fields and fields[field] is None:
             fields[field] = off
-    if fields.get("run") and "progress" not in fields and is_ffmpeg(fields["run"][0]):
-        fields["progress"] = _FFMPEG
-    return TaskSpec(name=name, **fields)
 
 
 def _merged(name: str, own: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:

@@ -1,23 +1,26 @@
-"""Finds the project file: `-f FILE`, `$TASKRUN_FILE`, else tasks.toml or a pyproject.toml with `[tool.taskrun]` in the
-working directory or the nearest folder above. Looks, and reads a pyproject.toml where it must; checks nothing.
+"""Finds the project file: `-f FILE`, `$TASKRUN_FILE`, else the nearest tasks.toml or `[tool.taskrun]` upwards.
+
+It looks, and reads a pyproject.toml where it must; it checks nothing.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskrun.config.reading import read_text, unreadable
 from taskrun.config.source import SourceFile
 from taskrun.model import Diagnostic, ProjectError, UsageError, Value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FILE = "tasks.toml"
 PYPROJECT = "pyproject.toml"
 TABLE = ("tool", "taskrun")
 
 
-class Found(Value):
+class Found(Value, frozen=True, kw_only=True):
     """A project file.
 
     Attributes:
@@ -33,7 +36,7 @@ class Found(Value):
     table: tuple[str, ...] = ()
 
 
-class NoProjectFile(UsageError):
+class NoProjectFile(UsageError):  # noqa: N818 - the tree of errors is named in taskrun.model
     """There is no project file here or above; a caller may say how to begin instead."""
 
 

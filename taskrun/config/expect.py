@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import Any
 
 from msgspec import inspect as types
@@ -72,7 +72,7 @@ def kind_of(value: Any) -> str:
             return "an array"
         case dict():
             return "a table"
-        case datetime.datetime() | datetime.date() | datetime.time():
+        case dt.datetime() | dt.date() | dt.time():
             return "a date or time"
     return type(value).__name__
 

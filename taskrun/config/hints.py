@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskrun.config.expect import shown
-from taskrun.config.model import DefaultsTable, RunTable, TaskTable
+from taskrun.config.model import NOT_YET, RunTable
+from taskrun.config.task_model import DefaultsTable, TaskTable
 
 if TYPE_CHECKING:
+    from taskrun.config.kinds import Table
     from taskrun.config.source import Path
 
 _TASK_WORDS = {
@@ -117,6 +119,15 @@ def home_of(key: str, path: Path) -> str:
 
 def _keys(table: type[msgspec.Struct]) -> set[str]:
     return {field.encode_name for field in msgspec.structs.fields(table)}
+
+
+def known_keys(table: type[Table]) -> list[str]:
+    """The keys of a table that this version carries out, its own before those it shares with `[defaults]`."""
+    own = [field.encode_name for field in msgspec.structs.fields(table)]
+    if table is TaskTable:
+        shared = [field.encode_name for field in msgspec.structs.fields(DefaultsTable)]
+        own = [key for key in own if key not in shared] + shared
+    return [key for key in own if key not in NOT_YET.get(table, ())]
 
 
 def _instead(words: str | None) -> str:

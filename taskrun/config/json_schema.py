@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from taskrun.config import model
-from taskrun.config.model import END, GOES_WITH, NOT_WITH, ONE_AT_LEAST, ONE_AT_MOST, FileTable, Table
+from taskrun.config.kinds import END, Table
+from taskrun.config.model import GOES_WITH, NOT_WITH, ONE_AT_LEAST, ONE_AT_MOST, FileTable
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 _NOT_YET = " (Not carried out by this version.)"
@@ -46,7 +47,7 @@ def _converted(value: Any) -> Any:
 
 def _add_rules(kind: type[Table], table: dict[str, Any]) -> None:
     """The rules between keys."""
-    rules = []
+    rules: list[dict[str, Any]] = []
     if kind in ONE_AT_LEAST:
         rules.append({"anyOf": [{"required": [key]} for key in ONE_AT_LEAST[kind]]})
     for index, key in enumerate(ONE_AT_MOST.get(kind, ())):

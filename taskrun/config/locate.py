@@ -7,6 +7,7 @@ can; its caller asks about what stands before the mistake.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TypeAlias
 
 Path: TypeAlias = tuple[str | int, ...]
@@ -48,13 +49,12 @@ class Places:
 
 
 def locate(text: str) -> Places:
-    """Finds every key and value of ``text``, whose line ends are ``\\n``."""
+    """Finds every key and value of ``text``, whose line ends are single newlines."""
     scan = _Scan(text)
-    try:
+    with suppress(_Lost, RecursionError):
+        # Lost: it is not TOML from here on. Recursion: arrays in arrays, deeper than anyone writes. What was found
+        # before is right.
         scan.document()
-    except (_Lost, RecursionError):
-        # Not TOML from here on, or arrays in arrays deeper than anyone writes: what was found so far is right.
-        pass
     return scan.places
 
 
@@ -94,12 +94,13 @@ class _Scan:
         path = (*path, part)
         if brackets == 2:  # an element of an array of tables
             path = self._append(path, (first, last), (start, end))
-        elif path in self._explicit:
+        self._table = path
+        if path in self._explicit:
             self.places.again.append((path, (first, last)))
+            return end
         self._explicit.add(path)
         self.places.keys[path] = (first, last)
         self.places.values[path] = (start, end)
-        self._table = path
         return end
 
     def _append(self, array: Path, key: Place, header: Place) -> Path:

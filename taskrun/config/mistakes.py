@@ -53,8 +53,10 @@ class Mistakes:
 
     def add_value(self, bad: BadValue, path: Path) -> None:
         """Notes a value that its reader refused."""
-        path = (*path, *bad.at)
-        self.add(bad.code, f"{describe(path)} {bad.problem}", path, within=bad.within, label=bad.label)
+        for each in (bad, *bad.more):
+            place = (*path, *each.at)
+            message = f"{describe(place)} {each.problem}"
+            self.add(each.code, message, place, part=each.part, within=each.within, label=each.label)
 
     def sorted(self) -> tuple[Diagnostic, ...]:
         """All of them in the order of the file, each once."""
@@ -75,10 +77,10 @@ def describe(path: Path) -> str:
     if len(path) == 1:
         return f"`{table}`"
     if table == "tasks":
-        task = f"task `{path[1]}`"
+        task = f"task `{_cut(path[1])}`"
         return task if len(path) == 2 else f"`{_dotted(path[2:])}` in {task}"
     if table == "pools":
-        pool = f"pool `{path[1]}`"
+        pool = f"pool `{_cut(path[1])}`"
         return pool if len(path) == 2 else f"`{_dotted(path[2:])}` in {pool}"
     return f"`{_dotted(path[1:])}` in [{table}]"
 
@@ -86,8 +88,14 @@ def describe(path: Path) -> str:
 def _dotted(path: Path) -> str:
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        text += f"[{part}]" if isinstance(part, int) else f".{_cut(part)}" if text else _cut(part)
     return text
+
+
+def _cut(name: str | int) -> str:
+    """A name that is too long to be right must not fill the screen."""
+    text = str(name)
+    return text if len(text) <= 100 else f"{text[:60]}..."
 
 
 def suggestion(word: str, words: Iterable[str]) -> str:

@@ -9,43 +9,43 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from taskrun.config.source import SourceFile
+from taskrun.config.source import SourceFile  # noqa: TC001 - msgspec resolves the annotations of what is encoded
 from taskrun.model import Clocks, OnFailure, ProgressSource, Value
 
 
-class GlobSource(Value):
+class GlobSource(Value, frozen=True, kw_only=True):
     """Files that a pattern matches, sorted, relative to the file's folder."""
 
     glob: tuple[str, ...]
 
 
-class LinesSource(Value):
+class LinesSource(Value, frozen=True, kw_only=True):
     """The lines of a file, without their ends; empty ones left out."""
 
     lines: str
 
 
-class RangeSource(Value):
+class RangeSource(Value, frozen=True, kw_only=True):
     """Whole numbers, both ends included."""
 
     first: int
     last: int
 
 
-class ShellSource(Value):
+class ShellSource(Value, frozen=True, kw_only=True):
     """stdout of a command line (10 s at most), without its last newline; in `foreach`, its lines."""
 
     shell: str
 
 
-class EnvSource(Value):
+class EnvSource(Value, frozen=True, kw_only=True):
     """A variable of the caller's environment."""
 
     env: str
     default: str | None = None
 
 
-class Parameter(Value):
+class Parameter(Value, frozen=True, kw_only=True):
     """A value that the command line may set.
 
     Attributes:
@@ -60,7 +60,7 @@ class Parameter(Value):
     help: str = ""
 
 
-class Literal(Value):
+class Literal(Value, frozen=True, kw_only=True):
     """A value as it stands in the file; strings in it may hold look-ups."""
 
     value: Any
@@ -69,17 +69,22 @@ class Literal(Value):
 Source: TypeAlias = GlobSource | LinesSource | RangeSource | ShellSource | EnvSource | Parameter | Literal
 
 
-class RetryRule(Value):
-    """One entry of `retry.on`: ``exit:75``, ``signal:KILL``, ``timeout``, ``idle``, ``start``, ``stall``, ``lost``,
-    ``exception:OSError``, ``failure``; ``!`` in front excludes.
+class RetryRule(Value, frozen=True, kw_only=True):
+    """One entry of `retry.on`.
+
+    Attributes:
+        kind: ``"exit"``, ``"signal"``, ``"timeout"``, ``"start"``, ``"idle"``, ``"stall"``, ``"exception"``,
+            ``"lost"`` or ``"failure"``.
+        value: The exit code, the signal's number, the exception's name; ``None`` for the others.
+        negated: It excludes.
     """
 
-    kind: str  # "exit", "signal", "timeout", "start", "idle", "stall", "exception", "lost", "failure"
+    kind: str
     value: int | str | None = None
     negated: bool = False
 
 
-class Retry(Value):
+class Retry(Value, frozen=True, kw_only=True):
     """When and how often an attempt is repeated. Delays in seconds; ``jitter``: full jitter below the doubled delay."""
 
     attempts: int = 1
@@ -89,7 +94,7 @@ class Retry(Value):
     on: tuple[RetryRule, ...] = ()
 
 
-class When(Value):
+class When(Value, frozen=True, kw_only=True):
     """One table of `when`: all that is set must hold."""
 
     platform: tuple[str, ...] = ()  # "linux", "macos"
@@ -140,7 +145,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.run is None and self.shell is None and self.python is None
 
 
-class RunSettings(Value):
+class RunSettings(Value, frozen=True, kw_only=True):
     """`[run]`. Times in seconds; ``None`` where the file says nothing."""
 
     default: tuple[str, ...] = ()
@@ -154,7 +159,7 @@ class RunSettings(Value):
     keep_runs: int = 20
 
 
-class Project(Value):
+class Project(Value, frozen=True, kw_only=True):
     """The whole of one file, checked.
 
     Attributes:

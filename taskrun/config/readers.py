@@ -9,7 +9,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from taskrun.config.model import PARSERS_NOT_YET
-from taskrun.config.project import When
+from taskrun.config.project import RetryRule, When
 from taskrun.config.sources import check_plain
 from taskrun.config.units import DURATION, BadValue, retry_rules, seconds, size, stop_signal
 from taskrun.model import ProgressSource
@@ -66,11 +66,11 @@ def _args(value: dict[str, Any] | list[Any]) -> dict[str, Any] | tuple[Any, ...]
         return tuple(value)
     for name in value:
         if not name.isidentifier():
-            raise BadValue("is no name that a Python argument can have", at=(name,), code="bad-name")
+            raise BadValue("is no name that a Python argument can have", at=(name,), part="key", code="bad-name")
     return value
 
 
-def _log(value: int | str | bool) -> int | bool | None:
+def _log(value: Any) -> int | bool | None:
     if isinstance(value, bool):
         return None if value else False
     return size(value)
@@ -82,19 +82,19 @@ def _slots(value: int | str) -> int | None:
 
 def _when(value: dict[str, Any] | list[dict[str, Any]]) -> tuple[When, ...]:
     if isinstance(value, list):
-        return tuple(_conditions(table, (index,)) for index, table in enumerate(value))
-    return (_conditions(value, ()),)
+        return tuple(_part(index, _conditions, table) for index, table in enumerate(value))
+    return (_conditions(value),)
 
 
-def _conditions(table: dict[str, Any], at: tuple[str | int, ...]) -> When:
+def _conditions(table: dict[str, Any]) -> When:
     if not table:
-        raise BadValue("has no condition", "add `platform`, `env` or `exists`", at=at, code="missing-key")
+        raise BadValue("has no condition", "add `platform`, `env` or `exists`", code="missing-key")
     found = {key: (value,) if isinstance(value, str) else tuple(value) for key, value in table.items()}
     for variable in found.get("env", ()):
         if not variable.removeprefix("!").partition("=")[0]:
-            raise BadValue(f"has `{variable}`, which names no variable", at=(*at, "env"), within=variable)
+            raise BadValue(f"has `{variable}`, which names no variable", at=("env",), within=variable)
         if variable.startswith("!") and "=" in variable:
-            raise BadValue(f"has `{variable}`", "write `!NAME` or `NAME=VALUE`", at=(*at, "env"), within=variable)
+            raise BadValue(f"has `{variable}`", "write `!NAME` or `NAME=VALUE`", at=("env",), within=variable)
     return When(**found)
 
 
@@ -106,35 +106,48 @@ def _retry(value: int | dict[str, Any]) -> dict[str, Any]:
     if "attempts" in value:
         found["attempts"] = value["attempts"]
     if "delay" in value:
-        found |= _delay(value["delay"])
+        found |= _part("delay", _delay, value["delay"])
     if "on" in value:
-        rules = []
-        for index, text in enumerate(value["on"]):
-            try:
-                rules += retry_rules(text)
-            except BadValue as bad:
-                bad.at = ("on", index)
-                raise
-        found["on"] = tuple(rules)
+        found["on"] = _part("on", _retry_on, value["on"])
     return found
 
 
-def _delay(value: float | str | list[Any]) -> dict[str, Any]:
+def _retry_on(texts: list[str]) -> tuple[RetryRule, ...]:
+    found: list[RetryRule] = []
+    bad: list[BadValue] = []
+    for index, text in enumerate(texts):
+        try:
+            found += _part(index, retry_rules, text)
+        except BadValue as each:
+            bad.append(each)
+    if bad:
+        bad[0].more = bad[1:]
+        raise bad[0]
+    return tuple(found)
+
+
+def _part(place: str | int, read: Callable[[Any], Any], value: Any) -> Any:
+    """Reads a part of a value: a mistake in it is one below ``place``."""
     try:
-        if not isinstance(value, list):
-            if isinstance(value, str) and not _DURATION.fullmatch(value):
-                raise BadValue(f'must be a duration, not "{value}"', 'such as 5, "5s" or "250ms"')
-            delay = seconds(value)
-            return {"first_delay": delay, "longest_delay": delay, "jitter": False}
-        first, longest = map(seconds, value)
+        return read(value)
+    except BadValue as bad:
+        for each in (bad, *bad.more):
+            each.at = (place, *each.at)
+        raise
+
+
+def _delay(value: float | str | list[Any]) -> dict[str, Any]:
+    if isinstance(value, list):
+        first, longest = (_part(index, seconds, each) for index, each in enumerate(value))
         if not first:
             raise BadValue("begins with zero, which stays zero when it is doubled", at=(0,))
         if longest < first:
             raise BadValue("has a longest delay below the first", "write the first, then the longest")
-    except BadValue as bad:
-        bad.at = ("delay", *bad.at)
-        raise
-    return {"first_delay": first, "longest_delay": longest, "jitter": True}
+        return {"first_delay": first, "longest_delay": longest, "jitter": True}
+    if isinstance(value, str) and not _DURATION.fullmatch(value):
+        raise BadValue(f'must be a duration, not "{value}"', 'such as 5, "5s" or "250ms"')
+    delay = seconds(value)
+    return {"first_delay": delay, "longest_delay": delay, "jitter": False}
 
 
 def _limits(value: dict[str, int] | list[str]) -> dict[str, int]:

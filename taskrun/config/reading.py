@@ -18,7 +18,7 @@ _OTHER_ENCODINGS = (
 
 
 def read_text(path: str, shown: str, note: str = "") -> str:
-    """Reads a file as UTF-8; a byte order mark is left out and line ends become ``\\n``.
+    """Reads a file as UTF-8; a byte order mark is left out and line ends become single newlines.
 
     Args:
         path: What to open.
@@ -72,4 +72,5 @@ def _not_utf8(data: bytes, shown: str, error: UnicodeDecodeError) -> Diagnostic:
     rest = data[error.start : len(data) if line_end < 0 else line_end].decode("utf-8", "replace").rstrip("\r")
     source = SourceFile(shown, before + rest)
     message = f"not UTF-8: the byte 0x{data[error.start]:02x} is not allowed here"
-    return source.diagnostic_at("encoding", message, len(before), len(before) + 1, label="save the file as UTF-8")
+    span = source.span_at(len(before), len(before) + 1)
+    return source.diagnostic_at("encoding", message, span, label="save the file as UTF-8")

@@ -1,4 +1,4 @@
-"""Diagnostics as text for people, as JSON for programs, and as annotations for GitHub. Decides nothing, prints nothing."""
+"""Diagnostics as text for people, as JSON for programs, as annotations for GitHub. Decides and prints nothing."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def render(diagnostics: Sequence[Diagnostic], *, style: str = "text", color: boo
     """Renders diagnostics, sorted by file and position.
 
     Args:
+        diagnostics: In any order.
         style: ``"text"``, ``"json"`` (one array) or ``"github"`` (workflow commands).
         color: Whether text has colours.
 

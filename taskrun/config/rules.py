@@ -1,5 +1,6 @@
-"""Rules between the keys of one table, read from the tables at the end of the file model: which exclude each other,
-which of them one must be there, which mean nothing alone, and which this version does not carry out.
+"""Rules between the keys of one table, as they stand at the end of the file model.
+
+Which exclude each other, of which one must be there, which mean nothing alone, which this version does not carry out.
 """
 
 from __future__ import annotations
@@ -7,23 +8,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskrun.config.mistakes import describe, listed
-from taskrun.config.model import COMMANDS, GOES_WITH, NOT_WITH, NOT_YET, ONE_AT_LEAST, ONE_AT_MOST, Table, TaskTable
+from taskrun.config.model import COMMANDS, GOES_WITH, NOT_WITH, NOT_YET, ONE_AT_LEAST, ONE_AT_MOST
+from taskrun.config.task_model import TaskTable
 
 if TYPE_CHECKING:
+    from taskrun.config.kinds import Table
     from taskrun.config.mistakes import Mistakes
     from taskrun.config.source import Path
 
-_COMMANDS = frozenset(COMMANDS)
-_TASK_RULES = frozenset(GOES_WITH[TaskTable]) | frozenset(NOT_YET[TaskTable])
-_ONLY_WITH_SOME_COMMAND = frozenset(GOES_WITH[TaskTable]) - {"args", "shell-argv", "stdin", "pool"}
+_NEVER_PLAIN = frozenset({"args", "shell-argv", "stdin", "pool", *NOT_YET[TaskTable]})
 
 
 def check_task(table: dict[str, Any], path: Path, mistakes: Mistakes) -> None:
-    """The rules of a task's own table. Most tasks are plain, and cost two set operations."""
-    keys = table.keys()
-    if len(keys & _COMMANDS) == 1 and (keys & _TASK_RULES) <= _ONLY_WITH_SOME_COMMAND - set(NOT_YET[TaskTable]):
-        return
-    check_keys(TaskTable, table, path, mistakes)
+    """The rules of a task's own table. Most tasks are plain, and that is seen at a glance."""
+    commands = ("run" in table) + ("shell" in table) + ("python" in table)
+    if commands != 1 or not _NEVER_PLAIN.isdisjoint(table):
+        check_keys(TaskTable, table, path, mistakes)
 
 
 def check_keys(kind: type[Table], table: dict[str, Any], path: Path, mistakes: Mistakes) -> None:

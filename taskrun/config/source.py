@@ -22,7 +22,7 @@ class SourceFile:
 
     Attributes:
         path: As the user knows it: relative to the working directory where that is shorter.
-        text: Decoded, without a byte order mark, line ends as ``\\n``.
+        text: Decoded, without a byte order mark, line ends as single newlines.
         table: Keys of the table that is the project: empty, or ``("tool", "taskrun")`` in a pyproject.toml. All paths
             that the methods take start below it.
     """
@@ -93,25 +93,19 @@ class SourceFile:
         while span is None and outer:
             outer = outer[:-1]
             span = self.span(outer)
-        return self._diagnostic(code, message, span, label, notes, level)
+        return self.diagnostic_at(code, message, span, label=label, notes=notes, level=level)
 
     def diagnostic_at(
         self,
         code: str,
         message: str,
-        start: int,
-        end: int,
+        span: Span | None,
         *,
         label: str = "",
         notes: tuple[str, ...] = (),
         level: str = "error",
     ) -> Diagnostic:
-        """A diagnostic at ``text[start:end]``."""
-        return self._diagnostic(code, message, self.span_at(start, end), label, notes, level)
-
-    def _diagnostic(
-        self, code: str, message: str, span: Span | None, label: str, notes: tuple[str, ...], level: str
-    ) -> Diagnostic:
+        """A diagnostic at a place; ``None`` means the file as a whole."""
         return Diagnostic(
             code=code,
             message=message,

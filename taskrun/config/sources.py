@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from taskrun.config.mistakes import listed
-from taskrun.config.model import SourceTable, VariableTable
+from taskrun.config.mistakes import describe, listed
+from taskrun.config.parts import SourceTable, VariableTable
 from taskrun.config.project import EnvSource, GlobSource, LinesSource, Literal, Parameter, RangeSource, ShellSource
 from taskrun.config.rules import check_keys
 from taskrun.config.units import BadValue
@@ -51,9 +51,10 @@ def read_foreach(table: dict[str, Any], path: Path, mistakes: Mistakes) -> dict[
     """A task's `foreach`, key by key; keys with mistakes are left out."""
     found: dict[str, Source] = {}
     for key, value in table.items():
+        if key in RESERVED:
+            message = f"{describe((*path, key))} hides the look-up `{key}`"
+            mistakes.add("bad-name", message, (*path, key), part="key", label="use another name")
         try:
-            if key in RESERVED:
-                raise BadValue(f"hides the look-up `{key}`", "use another name", code="bad-name")
             found[key] = _each(value, (*path, key), mistakes)
         except BadValue as bad:
             mistakes.add_value(bad, (*path, key))

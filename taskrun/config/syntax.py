@@ -6,11 +6,13 @@ import re
 from typing import TYPE_CHECKING
 
 from taskrun.config.locate import locate
+from taskrun.config.mistakes import describe
 
 if TYPE_CHECKING:
     import tomli
 
-    from taskrun.config.source import SourceFile
+    from taskrun.config.locate import Places
+    from taskrun.config.source import Path, SourceFile
     from taskrun.model import Diagnostic
 
 _WORD = re.compile(r"[^\s,\]}#\"'=]+")
@@ -39,9 +41,8 @@ def syntax_mistake(source: SourceFile, error: tomli.TOMLDecodeError) -> Diagnost
     """The diagnostic for what tomli refused; ``source`` has the text that it was given."""
     position = min(error.pos, len(source.text))
     finding = _reworded(error.msg, source.text, position, source)
-    return source.diagnostic_at(
-        "syntax", finding.message, finding.start, finding.end, label=finding.label, notes=finding.notes
-    )
+    span = source.span_at(finding.start, finding.end)
+    return source.diagnostic_at("syntax", finding.message, span, label=finding.label, notes=finding.notes)
 
 
 def number_mistake(source: SourceFile, error: ValueError) -> Diagnostic:
@@ -49,14 +50,14 @@ def number_mistake(source: SourceFile, error: ValueError) -> Diagnostic:
     match = re.search(r"[0-9_]{4000,}", source.text)
     start = match.start() if match else 0
     message = "a number has too many digits" if match else str(error)
-    return source.diagnostic_at("syntax", message, start, start + 1)
+    return source.diagnostic_at("syntax", message, source.span_at(start, start + 1))
 
 
 def _reworded(said: str, text: str, at: int, source: SourceFile) -> _Finding:
     if _TWICE.fullmatch(said):
         return _twice(text, at, source)
     if (closed := _CLOSED.fullmatch(said)) is not None:
-        return _closed(closed[1], text, at)
+        return _closed(closed[1], text, at, source)
     match said:
         case "Invalid value":
             return _value(text, at)
@@ -72,14 +73,13 @@ def _reworded(said: str, text: str, at: int, source: SourceFile) -> _Finding:
             return _open_string(text, at)
         case "Invalid statement" | "Invalid initial character for a key part":
             return _no_key(text, at)
-        case "Unescaped '\\\\' in a string":
+        case "Unescaped '\\\\' in a string" | "Invalid hex value":
             label = "write two backslashes, or use a 'literal string' in single quotes"
+            if said == "Invalid hex value" and _hex_follows(text, at):
+                label = r"after \x come 2 hexadecimal digits, after \u 4, after \U 8"
             return _Finding("a backslash in a string begins no known escape", max(at - 2, 0), at, label)
         case "Escaped character is not a Unicode scalar value":
             return _Finding("this escape is half of a surrogate pair, not a character", _escape(text, at), at)
-        case "Invalid hex value":
-            label = r"\x takes 2, \u 4 and \U 8 hexadecimal digits"
-            return _Finding("an escape lacks hexadecimal digits", max(at - 2, 0), at, label)
         case "Expected ']' at the end of a table declaration" | "Expected ']]' at the end of an array declaration":
             return _header(text, at)
         case "Invalid date or datetime":
@@ -89,8 +89,14 @@ def _reworded(said: str, text: str, at: int, source: SourceFile) -> _Finding:
     return _Finding(said[:1].lower() + said[1:], at, at + 1)
 
 
+def _hex_follows(text: str, at: int) -> bool:
+    return text[at : at + 1].isascii() and text[at : at + 1].isalnum() and text[at] in "0123456789abcdefABCDEF"
+
+
 def _value(text: str, at: int) -> _Finding:
     """After `=`, `[` or a comma there is something that is no value."""
+    if _begins_statement(text, at):
+        return _unclosed(text, at, "array", "[", "]")
     start, end = _word(text, at)
     word = text[start:end]
     if not word:
@@ -103,7 +109,10 @@ def _value(text: str, at: int) -> _Finding:
         return _Finding(f"`{word}` is no value", start, end, f"did you mean `{_WORDS[word]}`?")
     if word[0].isdigit() or word[0] in "+-.":
         return _Finding(f"`{word}` is no number", start, end, f'a string needs quotes: "{word}"')
-    line = text[start : _line_end(text, start)].split("#")[0].rstrip(" \t,]}")
+    if text[:start].rstrip()[-1:] in {"[", ","}:  # an element: up to the next comma
+        line = text[start : _line_end(text, start)].partition(",")[0].partition("]")[0].rstrip()
+    else:
+        line = text[start : _line_end(text, start)].partition("#")[0].rstrip(" \t,]}")
     return _Finding("a string needs quotes", start, start + len(line), f'write "{line}"' if '"' not in line else "")
 
 
@@ -111,7 +120,7 @@ def _after_statement(text: str, at: int) -> _Finding:
     """A value is complete, and more follows on its line."""
     line_start = text.rfind("\n", 0, at) + 1
     before = text[line_start:at]
-    start, end = _word(text, at)
+    end = _word(text, at)[1]
     match = re.search(r"=[ \t]*([^\s\"'=\[\]{}]+)$", before)
     if match is not None:
         whole = match[1] + text[at:end]
@@ -138,11 +147,12 @@ def _no_equals(text: str, at: int) -> _Finding:
 
 def _unclosed(text: str, at: int, what: str, opening: str, closing: str) -> _Finding:
     """Between two elements there is no comma, or the end never comes."""
-    start = _innermost(text, at, opening)
+    starts_anew = _begins_statement(text, at)
+    start = _innermost(text, text.rfind("\n", 0, at) + 1 if starts_anew else at, opening)
     line = text.count("\n", 0, start) + 1
     at = min(at, len(text))
     char = text[at : at + 1]
-    if not char or _begins_statement(text, at):
+    if not char or starts_anew:
         return _Finding(f"this {what} is never closed", start, start + 1, f"add `{closing}`")
     last = text[:at].rstrip()
     note = (f"note: the {what} begins on line {line}",)
@@ -160,7 +170,8 @@ def _begins_statement(text: str, at: int) -> bool:
     """Whether a line that looks like `key = ...` or `[table]` begins here: the end of what is open was forgotten."""
     line_start = text.rfind("\n", 0, at) + 1
     line = text[line_start : _line_end(text, at)]
-    return not text[line_start:at].strip() and re.match(r"\s*(?:[\w.-]+\s*=|\[)", line) is not None
+    first = not text[line_start:at].strip(" \t[")
+    return first and re.match(r"\s*(?:[\w.-]+\s*=|\[\[?[\w.\"' -]+\]\]?\s*(?:#.*)?$)", line) is not None
 
 
 def _innermost(text: str, at: int, opening: str) -> int:
@@ -253,29 +264,31 @@ def _twice(text: str, at: int, source: SourceFile) -> _Finding:
     if not places.again:
         return _Finding("something is defined here a second time", at, at + 1)
     path, (start, end) = places.again[0]
-    first = places.keys.get(path) or places.values.get(path)
-    names = [str(part) for part in path]
-    names = names[len(source.table) :] if tuple(names[: len(source.table)]) == source.table else names
-    if len(names) == 2 and names[0] == "tasks":
-        message = f"task `{names[1]}` is defined twice"
-    elif text[start - 1 : start] in {"[", "."} and text[end : end + 1] == "]":
-        message = f"table [{'.'.join(names)}] is defined twice"
-    else:
-        message = f"key `{'.'.join(names)}` is set twice"
-    notes: tuple[str, ...] = ()
-    if first is not None and first != (start, end):
-        span = source.span_at(*first)
-        notes = (f"note: the first is at {source.path}:{span.line}:{span.column}",)
-    return _Finding(message, start, end, "remove one of them", notes)
+    message = f"{_named(path, source)} is defined twice"
+    return _Finding(message, start, end, "remove one of them", _first(path, places, source))
 
 
-def _closed(key: str, text: str, at: int) -> _Finding:
+def _named(path: Path, source: SourceFile) -> str:
+    """A path of the whole file in the words of the project's table."""
+    inside = path[: len(source.table)] == source.table
+    return describe(path[len(source.table) :] if inside else path)
+
+
+def _first(path: Path, places: Places, source: SourceFile) -> tuple[str, ...]:
+    first = places.keys.get(path)
+    if first is None:
+        return ()
+    span = source.span_at(*first)
+    return (f"note: the first is at {source.path}:{span.line}:{span.column}",)
+
+
+def _closed(key: str, text: str, at: int, source: SourceFile) -> _Finding:
     """Something is added to a table that an earlier statement has finished."""
-    name = ".".join(part.strip(" '\"") for part in key.split(",") if part.strip())
+    path = tuple(part.strip(" '\"") for part in key.split(",") if part.strip())
     start = text.rfind("\n", 0, at) + 1
-    end = _line_end(text, at)
-    message = f"`{name}` is complete already, and nothing can be added to it here"
-    return _Finding(message, start, end, "put it where the rest of it is")
+    end = len(text[: _line_end(text, at)].rstrip())
+    message = f"{_named(path, source)} is complete already, and nothing can be added to it here"
+    return _Finding(message, start, end, "put it where the rest of it is", _first(path, locate(text[:start]), source))
 
 
 def _word(text: str, at: int) -> tuple[int, int]:

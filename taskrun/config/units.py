@@ -1,5 +1,7 @@
-"""Durations, sizes, signals and retry rules as users write them. Each reader takes what the file model lets through
-and refuses what no type can: it raises ``BadValue`` and knows nothing of files.
+"""Durations, sizes, signals and retry rules as users write them.
+
+Each reader takes what the file model lets through and refuses what no type can: it raises ``BadValue`` and knows
+nothing of files.
 """
 
 from __future__ import annotations
@@ -41,8 +43,10 @@ class BadValue(Exception):  # noqa: N818 - a finding about the user's file, not 
         problem: Goes on from the key's name: "must be ...".
         label: What to do.
         at: Where below the key, as keys and indexes.
+        part: ``"value"`` or ``"key"``.
         within: The part of the text that is meant.
         code: The diagnostic's.
+        more: Others of the same key.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class BadValue(Exception):  # noqa: N818 - a finding about the user's file, not 
         label: str = "",
         *,
         at: tuple[str | int, ...] = (),
+        part: str = "value",
         within: str | None = None,
         code: str = "bad-value",
     ) -> None:
@@ -58,8 +63,10 @@ class BadValue(Exception):  # noqa: N818 - a finding about the user's file, not 
         self.problem = problem
         self.label = label
         self.at = at
+        self.part = part
         self.within = within
         self.code = code
+        self.more: list[BadValue] = []
 
 
 def seconds(value: float | str) -> float:
@@ -168,4 +175,4 @@ def _exit_codes(text: str) -> range:
 
 def is_ffmpeg(program: str) -> bool:
     """Whether a program, as the user wrote it, is ffmpeg by its name."""
-    return os.path.basename(program) == "ffmpeg"
+    return program.endswith("ffmpeg") and os.path.basename(program) == "ffmpeg"

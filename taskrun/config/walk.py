@@ -6,16 +6,16 @@ there is no second statement of what is allowed.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TYPE_CHECKING, Any
 
 from msgspec import inspect as types
 
 from taskrun.config.expect import expected, kind_of, shown
-from taskrun.config.hints import hint, home_of
+from taskrun.config.hints import hint, home_of, known_keys
 from taskrun.config.mistakes import describe, listed, nearest
-from taskrun.config.model import FileTable
+from taskrun.config.model import FileTable, RunTable
+from taskrun.config.task_model import DefaultsTable, TaskTable
 
 if TYPE_CHECKING:
     from taskrun.config.mistakes import Mistakes
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 _GONE = object()
 """Stands for a value that does not fit and is left out."""
+
+_CHECKED_IN_PARTS = frozenset({FileTable, RunTable, DefaultsTable, TaskTable})
+"""Tables of which the rest is checked on where a part is wrong; of smaller ones that would find mere consequences."""
 
 
 def walk(document: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
@@ -35,6 +38,7 @@ def walk(document: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
 class _Walk:
     def __init__(self, mistakes: Mistakes) -> None:
         self._mistakes = mistakes
+        self._listed: set[type] = set()  # tables whose keys were listed: once is enough
 
     def value(self, kind: types.Type, value: Any, path: Path) -> Any:
         """What of ``value`` fits ``kind``, or ``_GONE``."""
@@ -57,29 +61,29 @@ class _Walk:
         self._wrong_type(kind, value, path)
         return _GONE
 
-    def _struct(self, kind: types.StructType, table: dict[str, Any], path: Path) -> dict[str, Any]:
+    def _struct(self, kind: types.StructType, table: dict[str, Any], path: Path) -> Any:
         fields = {field.encode_name: field for field in kind.fields}
         fitting = {}
         for key, value in table.items():
             if key not in fields:
-                self._unknown_key(key, value, list(fields), path)
+                self._unknown_key(key, value, kind.cls, path)
                 continue
             fits = self.value(fields[key].type, value, (*path, key))
             if fits is not _GONE:
                 fitting[key] = fits
-        for key, field in fields.items():
-            if field.required and key not in table:
-                self._missing(key, path)
-                if not path:
-                    fitting[key] = {}
-        return fitting
+        missing = [key for key, field in fields.items() if field.required and key not in table]
+        for key in missing:
+            self._missing(key, path)
+        if kind.cls in _CHECKED_IN_PARTS:
+            return fitting
+        return fitting if len(fitting) == len(table) and not missing else _GONE
 
     def _dict(self, kind: types.DictType, table: dict[str, Any], path: Path) -> Any:
         fitting = {}
         for key, value in table.items():
             if not _fits(_unwrapped(kind.key_type)[0], key):
                 message = f"{describe((*path, key))} has a name that is not allowed"
-                label = f"expected {expected(kind.key_type)}"
+                label = f"expected {expected(kind.key_type)}" if len(key) <= 100 else "at most 100 characters"
                 self._mistakes.add("bad-name", message, (*path, key), part="key", label=label)
             fits = self.value(kind.value_type, value, (*path, key))
             if fits is not _GONE:
@@ -100,12 +104,14 @@ class _Walk:
         fitting = [self.value(kind.item_type, value, (*path, index)) for index, value in enumerate(values)]
         return _GONE if any(value is _GONE for value in fitting) else fitting
 
-    def _unknown_key(self, key: str, value: Any, known: list[str], path: Path) -> None:
+    def _unknown_key(self, key: str, value: Any, kind: type, path: Path) -> None:
+        known = known_keys(kind)
         near = nearest(key, known)
         where = f" in {describe(path)}" if len(path) > 1 else f" in [{path[0]}]" if path else ""
         what = "table" if isinstance(value, dict) and not path else "key"
         label = hint(key, value, path) or (f"did you mean `{near}`?" if near else home_of(key, path))
-        notes = () if label else (f"help: the keys are {listed(known, 'and')}",)
+        notes = () if label or kind in self._listed else (f"help: the keys are {listed(known, 'and')}",)
+        self._listed.add(kind)
         message = f"unknown {what} `{key}`{where}"
         self._mistakes.add("unknown-key", message, (*path, key), part="key", label=label, notes=notes)
 
@@ -117,7 +123,8 @@ class _Walk:
             self._mistakes.add("missing-key", f"{describe(path)} has no `{key}`", path, label=f"add `{key}`")
 
     def _wrong_type(self, kind: types.Type, value: Any, path: Path) -> None:
-        message = f"{describe(path)} must be {expected(kind)}, not {kind_of(value)}"
+        wanted = expected(kind).removesuffix(" that is not empty")
+        message = f"{describe(path)} must be {wanted}, not {kind_of(value)}"
         self._mistakes.add("wrong-type", message, path, label=hint(str(path[-1]), value, path[:-1]) or "")
 
     def _bad_value(self, kind: types.Type, value: Any, path: Path) -> None:
@@ -139,7 +146,8 @@ def _such_as(kind: types.Type) -> str:
     _, schema = _unwrapped(kind)
     if "title" not in schema or "examples" not in schema:
         return ""
-    return f"such as {' or '.join(shown(example) for example in schema['examples'])}"
+    *rest, last = [shown(example) for example in schema["examples"]]
+    return f"such as {', '.join(rest)} or {last}" if rest else f"such as {last}"
 
 
 def _unwrapped(kind: types.Type) -> tuple[types.Type, dict[str, Any]]:
@@ -181,8 +189,6 @@ def _fits(kind: types.Type, value: Any) -> bool:
     """Whether a value that is no container keeps the constraints of a kind of its TOML type."""
     match kind:
         case types.IntType() | types.FloatType():
-            if not math.isfinite(value):
-                return False
             above = (kind.gt is None or value > kind.gt) and (kind.ge is None or value >= kind.ge)
             return above and (kind.lt is None or value < kind.lt) and (kind.le is None or value <= kind.le)
         case types.StrType():
