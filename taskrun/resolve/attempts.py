@@ -27,7 +27,7 @@ def is_plain(spec: TaskSpec) -> bool:
     if spec.env or spec.dotenv or spec.args or spec.stdin is not None or spec.cwd != "." or spec.when:
         return False
     text = "\n".join(spec.run) if spec.run is not None else spec.shell
-    return text is None or ("{{" not in text and "\0" not in text)
+    return text is None or "{{" not in text
 
 
 def reads_arguments(shell: str) -> bool:
@@ -72,10 +72,8 @@ class Attempts:
         spec = instance.spec
         folder = self._cwd(spec, rendering)
         base, names = self._environments.of_task(spec, rendering)
-        if folder is None:
-            return None
-        made = self._command(spec, rendering, folder, extra, arguments)
-        if made is None:
+        made = self._command(spec, rendering, folder or self._root, extra, arguments)
+        if folder is None or made is None:
             return None
         command, words = made
         environ = {

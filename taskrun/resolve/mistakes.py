@@ -42,30 +42,28 @@ class Mistakes:
     def __init__(self, source: SourceFile) -> None:
         self._source = source
         self._seen: set[tuple[str, Place, str | None]] = set()
-        self.diagnostics: list[Diagnostic] = []
-        self.usage: list[str] = []
-
-    def __bool__(self) -> bool:
-        return bool(self.diagnostics or self.usage)
+        self._diagnostics: dict[Diagnostic, None] = {}
+        self._usage: dict[str, None] = {}
 
     def add(self, mistake: Mistake, place: Place, part: str = "value") -> None:
         """Keep ``mistake``; the same one at the same place, from another instance, is kept once."""
         key = (mistake.message, place, mistake.within)
         if key not in self._seen:
             self._seen.add(key)
-            self.diagnostics.append(diagnose(self._source, mistake, place, part))
+            self.add_ready(diagnose(self._source, mistake, place, part))
 
     def add_ready(self, diagnostic: Diagnostic) -> None:
-        """Keep a diagnostic about another file."""
-        key = (diagnostic.message, (diagnostic.file or "", str(diagnostic.span)), None)
-        if key not in self._seen:
-            self._seen.add(key)
-            self.diagnostics.append(diagnostic)
+        """Keep a diagnostic that has its place already."""
+        self._diagnostics[diagnostic] = None
 
     def add_usage(self, message: str) -> None:
         """Keep a mistake of the command line."""
-        if message not in self.usage:
-            self.usage.append(message)
+        self._usage[message] = None
+
+    @property
+    def diagnostics(self) -> list[Diagnostic]:
+        """The mistakes of the file, in its order."""
+        return sorted(self._diagnostics, key=_position)
 
     def raise_if_any(self) -> None:
         """Raise what was collected.
@@ -74,11 +72,11 @@ class Mistakes:
             UsageError: Only the command line is wrong; one line per mistake.
             ProjectError: The file is wrong, and perhaps the command line too.
         """
-        if self.diagnostics:
-            placed = sorted(self.diagnostics, key=_position)
-            raise ProjectError((*placed, *(Diagnostic(code="usage", message=text) for text in self.usage)))
-        if self.usage:
-            raise UsageError("\n".join(self.usage))
+        if self._diagnostics:
+            usage = (Diagnostic(code="usage", message=text) for text in self._usage)
+            raise ProjectError((*self.diagnostics, *usage))
+        if self._usage:
+            raise UsageError("\n".join(self._usage))
 
 
 def _position(diagnostic: Diagnostic) -> tuple[int, int]:

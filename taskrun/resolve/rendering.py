@@ -69,7 +69,7 @@ class Rendering:
         ``UNKNOWN``, also within tables and lists, stands for what depends on results, or has been reported.
         """
         if isinstance(raw, str):
-            template = self._template(raw, place, for_process=False)
+            template = self._template(raw, place)
             if template is None:
                 return UNKNOWN
             return self._find(template[0], place) if is_exact(template) else self._joined(template, place)
@@ -190,10 +190,7 @@ class Rendering:
             self.report(mistake, place)
             return UNKNOWN
 
-    def _template(self, raw: str, place: Place, *, for_process: bool = True) -> Template | None:
-        if for_process and "\0" in raw:
-            self.report(Mistake("bad-text", "a NUL character cannot be given to a process"), place)
-            return None
+    def _template(self, raw: str, place: Place) -> Template | None:
         if "{{" not in raw:
             return (raw,)
         try:
