@@ -125,18 +125,23 @@ class Scheduler:
         self._advance()
         await self._done.wait()
 
-    def _advance(self, *, free_hands: bool = False) -> str | None:
-        """Starts all that may start. With ``free_hands`` one of the booked tasks is left to the caller and returned."""
-        left = None
+    def _advance(self, *, free_hands: bool = False) -> bool:
+        """Books all that may start now, and has a carrier for each; the caller, where it says so, is one of them.
+
+        Returns:
+            Whether there is something for the caller to carry.
+        """
+        carriers = int(free_hands)
+        booked = 0
         while not self._timers.paused and (start := self._plan.start_next()) is not None:
             prepared = self._prepare(start.task, start.attempt)
             if isinstance(prepared, Attempt):
                 self._booked[start.task] = prepared
-                if free_hands and left is None:
-                    left = start.task
-                else:
+                booked += 1
+                if booked > carriers:
                     assert self._nursery is not None, "nothing is startable before `run` has begun"
-                    self._nursery.start_soon(self._guard, self._carry, start.task)
+                    self._nursery.start_soon(self._guard, self._carry)
+                    carriers += 1
             elif isinstance(prepared, RuledOut):
                 self._publish(self._plan.rule_out(start.task, prepared.why, prepared.cause))
             else:
@@ -147,30 +152,32 @@ class Scheduler:
             self._limit_clean_up()
         if self._plan.finished:
             self._done.set()
-        return left
+        return booked > 0
 
-    async def _carry(self, task: str | None) -> None:
-        """Carries one booked attempt to its end, then one that can start thereby, and so on.
+    async def _carry(self) -> None:
+        """Carries the attempt that was booked first to its end, then the next, as long as there is one.
 
-        So there are never more trio tasks than attempts, and going on to the next costs none.
+        It does not belong to one attempt, since trio starts its tasks in any order, and going on to the next attempt
+        costs less than a new task. A withdrawn attempt leaves one carrier too many, which finds nothing and ends.
         """
-        while task is not None:
+        while True:
             await trio.lowlevel.checkpoint()  # so that not even attempts that never wait can keep signals waiting
             while self._timers.paused:
                 await self._timers.wait_resumed()
-            attempt = self._booked.pop(task, None)
-            if attempt is None:  # withdrawn
+            if not self._booked:
                 return
-            self._running[task] = attempt
+            task = next(iter(self._booked))
+            attempt = self._running[task] = self._booked.pop(task)
             outcome = await self._executor.execute(attempt, self._emit)
             del self._running[task]
             self._publish(self._plan.settle(task, outcome))
-            task = self._advance(free_hands=True)
+            if not self._advance(free_hands=True):
+                return
 
-    async def _guard(self, body: Callable[..., Awaitable[None]], *args: str) -> None:
+    async def _guard(self, body: Callable[[], Awaitable[None]]) -> None:
         """Runs a part of the loop; the first exception out of any part becomes the run's, and ends the others."""
         try:
-            await body(*args)
+            await body()
         except trio.Cancelled:
             raise
         except BaseException as bug:  # noqa: BLE001 - `run` raises it, as itself and in no group

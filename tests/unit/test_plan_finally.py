@@ -292,7 +292,7 @@ def test_a_task_that_would_have_to_wait_for_its_own_clean_up_is_refused():
     r"""
     build (finally clean)        clean -> rebuild <- build: clean waits for all that needs build, so for rebuild
     """
-    with pytest.raises(ProjectError, match="clean -> rebuild -> clean|rebuild -> clean -> rebuild") as raised:
+    with pytest.raises(ProjectError, match=r"clean -> rebuild -> clean|rebuild -> clean -> rebuild") as raised:
         plan_of(task("build", finally_=["clean"]), task("clean"), task("rebuild", "clean", "build"))
 
     assert raised.value.diagnostics[0].code == "circle"
