@@ -9,14 +9,32 @@ from __future__ import annotations
 import re
 
 from taskrun.output.splitter import LONGEST
-from taskrun.output.text import strip_control
 
 _COMPACT = 4096  # bytes of an unfinished line above which it is worth replaying its backspaces
+_OWN = b"::taskrun "
+_own_lines = re.compile(rb"^::taskrun [^\n]*\n", re.MULTILINE)
 _rewritten = re.compile(rb"[^\n]*\r")
 _returns_at_end = re.compile(rb"\r+\n")
-_to_terminals = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]").search
-_protocol = re.compile(rb"^::taskrun [^\n]*\n", re.MULTILINE)
-_OWN = b"::taskrun "
+
+# What a terminal obeys rather than shows; none of it goes beyond its line, and what is cut short ends with its line.
+_SEQUENCES = (
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*(?:[@-~]|$)"  # CSI: cursor, erasing, modes
+    r"|\x1b[\]PX^_][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c|\x1b?$)?"  # OSC, DCS and others: titles, links
+    r"|\x1b[ -/]*(?:[0-~]|$)"  # other escapes: character sets, keypads, resets
+)
+_CONTROLS = r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # but tabs and line ends
+_NO_COLOUR = r"(?!\x1b\[[0-9;:]*m)"
+_colours = re.compile(r"\x1b\[[0-9;:]*m")
+_has_controls = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]").search
+_without = {
+    # (for a terminal, with colours)
+    (False, False): re.compile(_SEQUENCES, re.MULTILINE),
+    (False, True): re.compile(f"{_NO_COLOUR}(?:{_SEQUENCES})", re.MULTILINE),
+    (True, False): re.compile(_SEQUENCES + _CONTROLS, re.MULTILINE),
+    (True, True): re.compile(f"{_NO_COLOUR}(?:{_SEQUENCES}{_CONTROLS})", re.MULTILINE),
+}
+# A line whose last colour is no reset: it would run on into what others write.
+_runs_on = re.compile(r"\x1b\[(?!0?m)[0-9;:]*m[^\x1b\n]*$", re.MULTILINE)
 
 
 class WholeLines:
@@ -113,36 +131,38 @@ def clean(block: bytes, *, terminal: bool, colour: bool) -> bytes:
         terminal: It goes to a terminal: single control characters are taken out as well.
         colour: Keep colours; each line ends without one.
     """
-    if _OWN in block:
-        block = _protocol.sub(b"", block)
+    if b":" in block and _OWN in block:
+        block = _own_lines.sub(b"", block)
     if b"\r" in block:
         block = _rewritten.sub(b"", _returns_at_end.sub(b"\n", block))
     odd = b"\x1b" in block or b"\b" in block
-    if block.isascii():
-        if not odd and not terminal:
-            return block
-        text = block.decode("ascii")
-    else:
-        try:
-            text = block.decode()
-        except UnicodeDecodeError:
-            text = block.decode(errors="replace")
-        else:
-            if not odd and not terminal:
-                return block
-    if odd or (terminal and _to_terminals(text)):
-        # "\n" alone ends a line: str.splitlines() would see more ends than terminals do.
-        lines = [_clean_line(line, terminal=terminal, colour=colour) for line in text.split("\n")[:-1]]
-        text = "\n".join(lines) + "\n" if lines else ""
+    if not odd and not terminal and _is_utf8(block):
+        return block
+    text = block.decode(errors="replace")
+    if b"\b" in block:
+        text = "\n".join([_rub_out(line) for line in text.split("\n")])
+    if odd or _has_controls(text):
+        text = _without_controls(text, terminal=terminal, colour=colour)
     return text.encode()
 
 
-def _clean_line(line: str, *, terminal: bool, colour: bool) -> str:
-    if "\b" in line:
-        line = _rub_out(line)
-    if not terminal and "\x1b" not in line:
-        return line
-    return strip_control(line, colour=colour)
+def _without_controls(text: str, *, terminal: bool, colour: bool) -> str:
+    bare = _colours.sub("", text)
+    if "\x1b" in bare or (terminal and _has_controls(bare)):  # not colours alone, which would be the quick case
+        text = _without[terminal, colour].sub("", text)
+    elif not colour:
+        return bare
+    return _runs_on.sub("\\g<0>\x1b[0m", text) if colour else text
+
+
+def _is_utf8(block: bytes) -> bool:
+    if block.isascii():
+        return True
+    try:
+        block.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _rub_out(text: str) -> str:

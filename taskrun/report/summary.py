@@ -191,8 +191,9 @@ class Summary(Reporter):
     def _whereabouts(self, event: TaskEnd, tail: Tail | None) -> Iterator[str]:
         if tail is not None and not tail.lines:
             yield "no output"
-        elif tail is not None and tail.total is not None and tail.total > LINES:
-            yield f"last {len(tail.lines)} of {tail.total:,} lines"
+        elif tail is not None and tail.total > LINES:
+            more = "" if tail.counted else "more than "
+            yield f"last {len(tail.lines)} of {more}{tail.total:,} lines"
         if event.log is not None:
             folder = self._begun.folder if self._begun is not None else None
             path = event.log if folder is None else os.path.join(folder, event.log)

@@ -15,6 +15,7 @@ LINES = 10
 
 _ENOUGH = 16 << 10  # bytes per attempt that are kept at least, if there are so many
 _KEPT = 12  # failed tasks whose tail is kept: the blocks are fewer
+_COUNTED = 4 << 20  # bytes in which lines are counted: it would cost a third of what is shown of gigabytes
 _PEEK = 2048
 
 
@@ -23,43 +24,48 @@ class Tail(Value, frozen=True):
 
     Attributes:
         lines: Without their ends, as text without control sequences, in the order in which they were complete.
-        total: How many there were; ``None``: not counted.
+        total: How many there were at least.
+        counted: There were no more than ``total``.
     """
 
     lines: tuple[str, ...] = ()
-    total: int | None = 0
+    total: int = 0
+    counted: bool = True
 
 
 class _Kept:
     """The last pieces of one attempt's output, by reference: nothing is copied while it runs."""
 
-    __slots__ = ("cut", "ends", "open", "pieces", "size")
+    __slots__ = ("ends", "open", "pieces", "seen", "size")
 
     def __init__(self) -> None:
         self.pieces: deque[tuple[str, bytes]] = deque()
         self.size = 0
         self.ends = 0  # newlines seen
         self.open: set[str] = set()  # streams whose last line has no end yet
-        self.cut = False
+        self.seen = 0  # bytes
 
     def add(self, stream: str, data: bytes) -> None:
         self.pieces.append((stream, data))
         self.size += len(data)
-        self.ends += data.count(b"\n")
+        if self.seen < _COUNTED:
+            self.ends += data.count(b"\n")
+        self.seen += len(data)
         if data.endswith(b"\n"):
             self.open.discard(stream)
         else:
             self.open.add(stream)
         while self.size - len(self.pieces[0][1]) >= _ENOUGH:
             self.size -= len(self.pieces.popleft()[1])
-            self.cut = True
 
     def tail(self) -> Tail:
         streams = {"stdout": WholeLines(), "stderr": WholeLines()}
         blocks = [streams[stream].feed(data) for stream, data in self.pieces]
         blocks += [lines.finish() for lines in streams.values()]
         text = clean(b"".join(blocks), terminal=True, colour=False).decode()
-        return Tail(lines=tuple(text.split("\n")[:-1][-LINES:]), total=self.ends + len(self.open))
+        return Tail(
+            lines=tuple(text.split("\n")[:-1][-LINES:]), total=self.ends + len(self.open), counted=self.seen < _COUNTED
+        )
 
 
 class Tails(Reporter):

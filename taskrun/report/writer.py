@@ -21,7 +21,7 @@ from taskrun.model import ResourceError
 CAPACITY = 4 << 20
 """Queued bytes at which the writer is full."""
 
-_AT_ONCE = 256 << 10  # bytes of one write
+_AT_ONCE = 1024 << 10  # bytes of one write
 _PIECES = 512  # buffers of one write; IOV_MAX is 1024 everywhere
 _LINGER = 0.001  # seconds
 _BEHIND = 64 << 10  # queued bytes above which a reader counts as slow
