@@ -287,9 +287,10 @@ class Supervisor:
 
     def _shutdown(self) -> None:
         """The runner is done: whatever is left is killed, named, and reported."""
+        templates = self._templates.pids()
         self._close()
         self._kill_all()
-        killed, stuck = self.reaper.sweep(SWEEP, self._templates.pids())
+        killed, stuck = self.reaper.sweep(SWEEP, templates)
         self.put("finished", 0, killed, stuck)
         self._control.flush()
         self._hang_up()
