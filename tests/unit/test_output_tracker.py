@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 
 import pytest
@@ -38,7 +39,7 @@ def updates(said: list[tuple[float, Movement]], *, success: bool = True) -> list
 
 
 @given(st.lists(st.tuples(st.floats(0, 100), MOVEMENTS), max_size=30), st.booleans())
-def test_the_fraction_stays_between_0_and_1_and_never_falls_within_a_phase(said: list, success: bool):
+def test_the_fraction_stays_between_0_and_1_and_never_falls_within_a_phase(said: list, success: bool):  # noqa: FBT001 - hypothesis hands it in
     before: Update | None = None
     for update in updates(said, success=success):
         assert update.fraction is None or 0 <= update.fraction <= 1
@@ -57,7 +58,7 @@ def test_no_more_than_ten_a_second_and_never_twice_the_same(said: list):
         update = tracker.add(movement, now)
         if update is not None:
             told.append((now, update))
-    for (earlier, first), (later, second) in zip(told, told[1:], strict=False):
+    for (earlier, first), (later, second) in itertools.pairwise(told):
         assert later - earlier >= INTERVAL * 0.999
         assert first != second
 
