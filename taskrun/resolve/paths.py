@@ -45,21 +45,20 @@ ATTRIBUTES = ("stem", "name", "suffix", "parent", "match")
 class Folder:
     """An absolute folder that paths are written relative to: a task's `cwd`."""
 
-    __slots__ = ("_prefix", "path")
+    __slots__ = ("_is_root", "_real", "_real_root", "path")
 
     def __init__(self, path: str, root: str) -> None:
         self.path = path
-        if path == root:
-            self._prefix = ""
-        else:
-            # `..` leads to the real parent of a folder, also where a symbolic link led into it.
-            self._prefix = os.path.relpath(os.path.realpath(root), os.path.realpath(path))
+        self._is_root = path == root
+        # `..` leads to the real parent of a folder, also where a symbolic link led into it.
+        self._real = path if self._is_root else os.path.realpath(path)
+        self._real_root = root if self._is_root else os.path.realpath(root)
 
     def relative(self, path: FilePath) -> str:
         """Return the path as a process in this folder has to write it."""
-        if not self._prefix or path.text.startswith("/"):
+        if self._is_root or path.text.startswith("/"):
             return path.text
-        return os.path.normpath(f"{self._prefix}/{path.text}")
+        return os.path.relpath(f"{self._real_root}/{path.text}", self._real)
 
 
 class Anywhere(Folder):

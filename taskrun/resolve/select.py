@@ -264,7 +264,7 @@ class Selector:
         """Go from what was asked for to all that it needs, instance by instance."""
         where = self._where(plan)
         links: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {}
-        stack = list(requested)
+        stack = [*requested][::-1]  # mistakes come in order
         while stack:
             name = stack.pop()
             if name in links:
