@@ -45,13 +45,13 @@ class IndexFile:
         self._failed = False
 
     def append(self, line: dict[str, object]) -> None:
-        """Adds a line in one write."""
-        if self._failed:
-            return
+        """Adds a line in one write. Where it fails, so does only this line."""
+        text = b"\n" * self._failed + encode_line(line) + b"\n"  # the one before may have been cut
         try:
             if self._fd is None:
                 self._fd = os.open(self._path, _FLAGS, 0o600)
-            write_all(self._fd, encode_line(line) + b"\n")
+            write_all(self._fd, text)
+            self._failed = False
         except OSError as error:
             self._failed = True
             self._trouble.tell("logs", "the index of the logs could not be written", error)
@@ -197,10 +197,10 @@ class AttemptLog:
         if self.truncated is not None:
             return
         self.truncated = os.strerror(error.errno) if error.errno else str(error)
-        self.flush()
         kept = max(self._size(), self.written)
-        self._index.append({"log": self._name, "truncated": kept, "why": self.truncated})
         self._trouble.tell("logs", f"the log {self._relative} ends after {kept:,} bytes", error)
+        self.flush()
+        self._index.append({"log": self._name, "truncated": kept, "why": self.truncated})
 
     def _assemble(self, tail: _Tail) -> None:
         """Puts the tail behind the head, with a remark between where something is left out."""
@@ -217,6 +217,7 @@ class AttemptLog:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._head)  # the segments stay, and are read from where they are
             self._truncate(error)
+            tail.close()
         else:
             tail.remove()
 
@@ -273,7 +274,7 @@ class _Tail:
             view = view[count:]
 
     def _next_segment(self) -> None:
-        self._close()
+        self.close()
         for path, _ in self._segments[:-1]:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
@@ -298,13 +299,14 @@ class _Tail:
 
     def remove(self) -> None:
         """Throws the files away."""
-        self._close()
+        self.close()
         for path, _ in self._segments:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         self._segments = []
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Leaves the files where they are."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
