@@ -75,7 +75,11 @@ def _tasks(tables: dict[str, Any], defaults: dict[str, Any], mistakes: Mistakes)
         path = ("tasks", name)
         if name not in mistakes.broken:
             check_task(table, path, mistakes)
-        tasks[name] = _task(name, _fields(table, path, mistakes), common)
+        own = _fields(table, path, mistakes)
+        tasks[name] = _task(name, own, common)
+        if own.get("retry") and tasks[name].retry.attempts == 1 and "attempts" not in own["retry"]:
+            message = f"{describe((*path, 'retry'))} does not say how many `attempts`, and so repeats nothing"
+            mistakes.add("missing-key", message, (*path, "retry"), part="key", label="add `retry.attempts`")
     return tasks
 
 

@@ -85,6 +85,8 @@ class _Scan:
     def _header(self, start: int, brackets: int) -> int:
         position, parts = self._key(start + brackets)
         end = position + brackets
+        if self.text[position:end] != "]" * brackets:
+            raise _Lost
         path: Path = ()
         for part, first, last in parts[:-1]:
             path = self._enter((*path, part))

@@ -16,7 +16,11 @@ _NEVER = float("inf")
 
 
 class RunClock:
-    """Monotonic seconds that leave out the time during which the run was suspended."""
+    """Monotonic seconds that leave out the time during which the run was suspended.
+
+    Args:
+        source: The clock of trio, whose deadlines ``real`` is for; it has an origin of its own.
+    """
 
     def __init__(self, source: Clockwork) -> None:
         self._source = source

@@ -109,7 +109,7 @@ def _raised(kind: str, name: str, message: str) -> str:
     if kind == "fail":
         return first or "failed"
     if kind == "retry":
-        return f"asked to be tried again: {first}" if first else "asked to be tried again"
+        return first or "asked for another attempt"
     if kind == "arguments":
         return f"wrong arguments: {first}"
     if kind == "import":

@@ -6,19 +6,25 @@ import _socket
 import contextlib
 import os
 
+from typing import TYPE_CHECKING
+
 from taskrun.host.signals import signal
+
+if TYPE_CHECKING:
+    from taskrun.host.platform import Platform
 
 IGNORED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 """A service manager sends the first three to everyone; the life-line ends the host, not a signal."""
 
 
-def serve(fd: int, *, soft_files: int | None, forked: bool) -> None:
+def serve(fd: int, *, soft_files: int | None, forked: bool, platform: Platform | None = None) -> None:
     """Runs the host to its end on the socket ``fd``; for a process of its own, which should exit afterwards.
 
     Args:
         fd: A connected Unix stream socket to the runner. All other descriptors are closed.
         soft_files: The soft limit of open files that tasks shall have.
         forked: Whether this process is a fork of the runner (else it was exec'd).
+        platform: Where processes are looked at; ``None``: as the system has it.
     """
     fd = leave_everything(fd)
     raise_files()
@@ -27,12 +33,16 @@ def serve(fd: int, *, soft_files: int | None, forked: bool) -> None:
     from taskrun.host.platform import current
     from taskrun.host.supervisor import Supervisor
 
-    platform = current(one_thread=True)
+    platform = platform or current(one_thread=True)
     platform.become_subreaper()
     platform.set_name("taskrun-host")
     control = Control(_socket.socket(fileno=fd))
     supervisor = Supervisor(control, platform, Loop(), soft_files=soft_files, forked=forked)
-    supervisor.run()
+    try:
+        supervisor.run()
+    except BaseException as error:
+        supervisor.fail(error)
+        raise
 
 
 def leave_everything(fd: int) -> int:

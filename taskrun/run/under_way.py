@@ -67,7 +67,7 @@ class UnderWay:
         self._terminal = terminal
         self._resolver = setting.prepared.resolver
         project = setting.prepared.project
-        self._clock = RunClock(time.monotonic)
+        self._clock = RunClock(trio.current_time)
         self._tally = Tally()
         named = selection.requested[0] if len(selection.requested) == 1 else None
         self._settings = display(setting, named)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from taskrun.worker import wire
-from taskrun.worker.targets import Target, nearest
+from taskrun.worker.targets import Target, load, nearest
 
 _Kind = inspect.Parameter
 _NONE = type(None)
@@ -121,6 +121,22 @@ class Signature:
         return tuple(
             wire.Parameter(name=slot.name, required=slot.required, schema=slot.schema()) for slot in self.named.values()
         )
+
+
+_prepared: dict[str, tuple[Target, Signature]] = {}
+
+
+def prepare(target: str) -> tuple[Target, Signature]:
+    """The function, its module imported, and what it takes; kept, so that a template's forks need not find out again.
+
+    Raises:
+        TargetMistake: There is no such function, or it cannot be called as one.
+    """
+    found = _prepared.get(target)
+    if found is None:
+        function = load(target)
+        found = _prepared[target] = function, Signature(function)
+    return found
 
 
 class Bound:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from taskrun.worker import targets, wire
-from taskrun.worker.convert import Signature, bind
+from taskrun.worker.convert import Signature, bind, prepare
 
 
 def by_module(request: wire.InspectRequest) -> tuple[dict[str, list[wire.CallSite]], dict[str, wire.TargetReport]]:
@@ -37,10 +37,10 @@ def inspect(calls: list[wire.CallSite], open_keys: dict[str, str]) -> wire.Inspe
 
 def _report(target: str, signatures: dict[str, Signature]) -> wire.TargetReport:
     try:
-        function = targets.find(*targets.split(target))
+        function, signature = prepare(target)
     except targets.TargetMistake as mistake:
         return wire.TargetReport(error=mistake.mistake)
-    signature = signatures[target] = Signature(function)
+    signatures[target] = signature
     file, line, summary = targets.definition(function)
     return wire.TargetReport(
         parameters=signature.parameters(), open=signature.open, file=file, line=line, summary=summary

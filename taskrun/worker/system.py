@@ -6,6 +6,7 @@ Everything that can be found out once (addresses, bound functions) is found out 
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import sys
@@ -19,6 +20,28 @@ _PR_SET_NAME = 15
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = _libc.prctl if LINUX else None
+
+
+# Without Python's own hooks around it (PyDLL: and without letting go of its lock).
+_fork = ctypes.PyDLL(None, use_errno=True).fork
+_fork.argtypes, _fork.restype = (), ctypes.c_int
+
+
+def fork_middle() -> int:
+    """``fork()`` for a process that does nothing but ``os.fork()`` and ``os._exit``; needs a process of one thread.
+
+    Python's hooks after a fork cost more than the fork where ``threading`` is loaded: this process does not need them,
+    and the one that it forks gets them from ``os.fork``.
+
+    Raises:
+        OSError: No process could be made.
+    """
+    ctypes.set_errno(0)
+    pid: int = _fork()
+    if pid < 0:
+        number = ctypes.get_errno() or errno.EAGAIN
+        raise OSError(number, os.strerror(number))
+    return pid
 
 
 class ParentGone(Exception):  # noqa: N818 - an event

@@ -11,7 +11,6 @@ import contextlib
 import faulthandler
 import gc
 import io
-import mmap
 import os
 import signal
 import sys
@@ -62,7 +61,6 @@ class Template:
         self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, _SOCKET)
         self.reader = frames.FrameReader()
         self.environment = system.Environment()
-        self._shared = mmap.mmap(-1, mmap.PAGESIZE)  # where the middle process leaves the worker's pid
 
     def serve(self) -> NoReturn:
         """Answers requests.
@@ -122,19 +120,22 @@ class Template:
 
     def _call(self, number: int, request: dict[str, Any]) -> None:
         descriptors: list[int] = []
+        middle = 0
         try:
             descriptors = self.reader.take_fds(4 if request["stdin"] else 3)
-            pid = self._fork_worker(request, descriptors)
+            middle, pid = self._fork_worker(request, descriptors)
         except OSError as error:
-            self.answer("failed", number, error.errno or 0, f"{error.strerror}" if error.strerror else str(error))
+            self.answer("failed", number, error.errno or 0, error.strerror or str(error))
         else:
             self.answer("forked", number, pid)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
+            if middle:
+                os.waitpid(middle, 0)  # last, since its end takes a while
 
-    def _fork_worker(self, request: dict[str, Any], descriptors: list[int]) -> int:
-        """Forks twice, so that the worker's parent is the host; returns its pid.
+    def _fork_worker(self, request: dict[str, Any], descriptors: list[int]) -> tuple[int, int]:
+        """Forks twice, so that the worker's parent is the host; returns the middle process's pid and the worker's.
 
         Raises:
             OSError: No process could be made, or the folder cannot be entered.
@@ -142,22 +143,29 @@ class Template:
         flush()
         os.chdir(request["cwd"])
         try:
-            middle = os.fork()
-            if middle == 0:
-                self._middle(request, descriptors)
+            reading, writing = os.pipe()
+            try:
+                middle = system.fork_middle()
+                if middle == 0:
+                    self._middle(request, descriptors, writing)
+            finally:
+                os.close(writing)
+            try:
+                answer = os.read(reading, 8)
+            finally:
+                os.close(reading)
         finally:
             os.chdir(self.cwd)
+        pid = int.from_bytes(answer, "little", signed=True)
+        if pid > 0:
+            return middle, pid
         os.waitpid(middle, 0)
-        answer = int.from_bytes(self._shared[:8], "little", signed=True)
-        self._shared[:8] = bytes(8)
-        if answer == 0:
+        if pid == 0:
             raise ChildProcessError(0, "the process that makes the worker was killed")
-        if answer < 0:
-            raise OSError(-answer, os.strerror(-answer))
-        return answer
+        raise OSError(-pid, os.strerror(-pid))
 
-    def _middle(self, request: dict[str, Any], descriptors: list[int]) -> NoReturn:
-        """Forks the worker, leaves its pid (or a negative errno) in the shared page, and exits."""
+    def _middle(self, request: dict[str, Any], descriptors: list[int], writing: int) -> NoReturn:
+        """Forks the worker, tells its pid (or a negative errno), and exits."""
         try:
             middle = os.getpid()
             try:
@@ -176,7 +184,7 @@ class Template:
                         middle=middle,
                     )
                 )
-            self._shared[:8] = worker.to_bytes(8, "little", signed=True)
+            os.write(writing, worker.to_bytes(8, "little", signed=True))
         finally:
             os._exit(0)
 

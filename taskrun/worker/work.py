@@ -6,13 +6,12 @@ import atexit
 import contextlib
 import os
 import sys
-import threading
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
 
 from taskrun.worker import encoding, failures, session, system, targets, wire
-from taskrun.worker.convert import Signature, bind
+from taskrun.worker.convert import bind, prepare
 from taskrun.worker.session import Session, complain
 from taskrun.worker.stopping import Cancelled, interruption
 
@@ -105,10 +104,10 @@ def carry_out(call: wire.Call, channel: Session) -> wire.Result | wire.Failure:
 def _carry_out(call: wire.Call, channel: Session) -> wire.Result | wire.Failure:
     interruption.allow()
     try:
-        function = targets.load(call.target)
+        function, signature = prepare(call.target)
     except targets.TargetMistake as mistake:
         return _import_failure(mistake.mistake)
-    bound = bind(Signature(function), call.args, call.kwargs, lax=call.lax)
+    bound = bind(signature, call.args, call.kwargs, lax=call.lax)
     if bound.problems:
         return wire.Failure(kind="arguments", message="; ".join(_problem(problem) for problem in bound.problems))
     channel.start(call)
@@ -177,6 +176,9 @@ def _problem(problem: wire.CallProblem) -> str:
 
 def _warn_of_threads(channel: Session) -> None:
     """Threads that go on are not waited for: says that they die with the worker."""
+    threading = sys.modules.get("threading")  # not imported by us: with it each fork costs a third more
+    if threading is None:
+        return
     others = [t for t in threading.enumerate() if not t.daemon and t is not threading.current_thread()]
     if others:
         names = ", ".join(thread.name for thread in others[:5]) + (", ..." if len(others) > 5 else "")

@@ -53,7 +53,7 @@ class FakeHost:
         self.socket = ours
         high = os.dup(theirs.fileno())
         environment = {"PATH": os.environ["PATH"], "HOME": "/", "PADDING": "x" * 200, "PYTHONPATH": ROOT, **(env or {})}
-        argv = [sys.executable, *options, "-m", "taskrun.worker", "3"]
+        argv = [sys.executable, *options, *os.environ.get("TW","-m taskrun.worker 3").split()]
         self.pid = os.posix_spawn(sys.executable, argv, environment, file_actions=[(os.POSIX_SPAWN_DUP2, high, 3)])
         os.close(high)
         theirs.close()
@@ -253,16 +253,16 @@ class Worker:
 
 def wait(pid: int) -> int:
     """Reaps, within bounds; exit status, negative for a signal."""
-    until = time.monotonic() + PATIENCE
-    while True:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > until:
+    watch = os.pidfd_open(pid)
+    try:
+        ended, _, _ = select.select([watch], [], [], PATIENCE)
+        if not ended:
             os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-            raise AssertionError(f"{pid} did not end")
-        time.sleep(0.002)
+        _, status = os.waitpid(pid, 0)
+    finally:
+        os.close(watch)
+    assert ended, f"{pid} did not end"
+    return os.waitstatus_to_exitcode(status)
 
 
 def children() -> set[int]:

@@ -41,7 +41,7 @@ INTERRUPT = CancelReason(kind=CancelKind.SIGNAL, detail="SIGINT")
         ),
         (Returned(), State.SUCCEEDED, ""),
         (Raised(type_names=("OSError",), message="no\nreally"), State.FAILED, "OSError: no"),
-        (Raised(type_names=(), message="", kind="retry"), State.FAILED, "asked to be tried again"),
+        (Raised(type_names=(), message="", kind="retry"), State.FAILED, "asked for another attempt"),
         (Raised(type_names=(), message="bad clip", kind="fail"), State.FAILED, "bad clip"),
         (Raised(type_names=("X",), message="x", kind="import"), State.FAILED, "cannot be imported: x"),
         (NoResult(why="exited (0) before returning a result"), State.FAILED, "exited (0) before returning a result"),

@@ -239,7 +239,9 @@ def test_needs_may_name_instances_and_globs():
     )
     assert found.needs("test-all") == ["test-a", "test-b[mode=fast]"]
     assert found.needs("one") == ["compile[target=arm64,mode=fast]"]
-    assert found.needs("some") == [f"compile[target={target},mode={mode}]" for target in ("arm64", "arm32") for mode in ("debug", "fast")]
+    assert found.needs("some") == [
+        f"compile[target={target},mode={mode}]" for target in ("arm64", "arm32") for mode in ("debug", "fast")
+    ]
     assert found.needs("joined[mode=fast]") == ["compile[target=x86,mode=fast]"]
     assert found.needs("pinned[mode=debug]") == ["compile[target=x86,mode=fast]"]
     assert "compile[target=x86,mode=debug]" not in found.names
@@ -321,9 +323,15 @@ def _files(draw, *, same_values):
     count = draw(st.integers(1, 7))
     lines = []
     for index in range(count):
-        keys = draw(st.lists(st.sampled_from(["k", "l", "m"]), unique=True, max_size=2)) if same_values else draw(_FOREACH)
+        keys = (
+            draw(st.lists(st.sampled_from(["k", "l", "m"]), unique=True, max_size=2)) if same_values else draw(_FOREACH)
+        )
         foreach = {key: _COMMON[key] for key in keys} if same_values else keys
-        needs = draw(st.lists(st.sampled_from([f"t{other}" for other in range(index)]), max_size=3, unique=True)) if index else []
+        needs = (
+            draw(st.lists(st.sampled_from([f"t{other}" for other in range(index)]), max_size=3, unique=True))
+            if index
+            else []
+        )
         lines.append(f"[tasks.t{index}]\nneeds = {needs}")
         lines += [f"foreach.{key} = {values}" for key, values in foreach.items()]
         if draw(st.booleans()):
@@ -332,7 +340,9 @@ def _files(draw, *, same_values):
             lines.append("shell = 'x'")
         if index and draw(st.booleans()):
             lines.append(f"finally = ['t{draw(st.integers(0, index - 1))}']")
-    return "\n".join(lines), draw(st.lists(st.sampled_from([f"t{index}" for index in range(count)]), min_size=1, max_size=2))
+    return "\n".join(lines), draw(
+        st.lists(st.sampled_from([f"t{index}" for index in range(count)]), min_size=1, max_size=2)
+    )
 
 
 @given(_files(same_values=True))
@@ -344,7 +354,14 @@ def test_every_instance_of_any_selection_needs_only_what_is_in_it(drawn):
     try:
         found = resolve(text, *targets)
     except ProjectError as error:  # what the file may not say: `finally` of what is needed, circles over it
-        assert {each.code for each in error.diagnostics} <= {"finally", "circular", "circle", "missing-partner", "bad-value", "cycle"}, error
+        assert {each.code for each in error.diagnostics} <= {
+            "finally",
+            "circular",
+            "circle",
+            "missing-partner",
+            "bad-value",
+            "cycle",
+        }, error
         return
     instances = found.selection.instances
     assert list(instances) == [each.name for each in instances.values()]

@@ -44,7 +44,9 @@ def requested(*targets: str, **how) -> list[str]:
 
 def test_tasks_are_named_by_name_alias_glob_and_instance():
     assert requested("test-a") == ["test-a"]
-    assert requested("tc") == [f"transcode[clip=in/{clip}.mov,size={size}]" for clip in ("a", "b", "[c]") for size in (1, 2)]
+    assert requested("tc") == [
+        f"transcode[clip=in/{clip}.mov,size={size}]" for clip in ("a", "b", "[c]") for size in (1, 2)
+    ]
     assert requested("test-*") == ["test-a", "test-b"]
     assert requested("test-[b]") == ["test-b"]
     assert requested("test-secret") == ["test-secret"]
@@ -62,7 +64,12 @@ def test_an_instance_brings_its_partners_and_no_others():
 
 
 def test_the_selection_is_in_the_order_of_the_file():
-    assert resolve(FILE, "group", "test-b", "probe[clip=in/a.mov]").names == ["probe[clip=in/a.mov]", "test-a", "test-b", "group"]
+    assert resolve(FILE, "group", "test-b", "probe[clip=in/a.mov]").names == [
+        "probe[clip=in/a.mov]",
+        "test-a",
+        "test-b",
+        "group",
+    ]
 
 
 def test_every_unknown_name_is_said_at_once_with_the_nearest():
@@ -96,7 +103,9 @@ def test_an_instance_that_does_not_exist_is_an_error(target, message):
 
 
 def test_without_targets_the_default_runs_and_without_a_default_the_caller_is_told():
-    text = '[run]\ndefault = ["b", "al", "c-*"]\n' + "".join(f"[tasks.{name}]\nrun = ['x']\n" for name in ("a", "b", "c-1"))
+    text = '[run]\ndefault = ["b", "al", "c-*"]\n' + "".join(
+        f"[tasks.{name}]\nrun = ['x']\n" for name in ("a", "b", "c-1")
+    )
     text += "aliases = ['al']\n"
     assert resolve(text).selection.requested == ("b", "c-1")
     with pytest.raises(NothingAsked):
@@ -118,7 +127,12 @@ def test_a_pick_is_a_value_first_and_a_pattern_then():
 
 def test_a_pick_holds_for_every_task_of_the_plan_that_has_the_key():
     found = resolve(FILE, "site", keys={"clip": "in/b.mov"})
-    assert found.names == ["probe[clip=in/b.mov]", "transcode[clip=in/b.mov,size=1]", "transcode[clip=in/b.mov,size=2]", "site"]
+    assert found.names == [
+        "probe[clip=in/b.mov]",
+        "transcode[clip=in/b.mov,size=1]",
+        "transcode[clip=in/b.mov,size=2]",
+        "site",
+    ]
     assert found.needs("site") == ["transcode[clip=in/b.mov,size=1]", "transcode[clip=in/b.mov,size=2]"]
 
 
@@ -177,7 +191,11 @@ def test_keys_may_be_arguments_of_python_tasks_and_are_decided_after_the_inspect
     [
         ("widht", ("fixed", "width"), "nothing in this run knows `widht`; did you mean `width`?"),
         ("fixed", ("fixed", "width"), "`fixed` is fixed by the `args` of `call`"),
-        ("level", ("fixed", "level"), "`level` is both an entry of [vars] and an open argument of `call`: which is meant?"),
+        (
+            "level",
+            ("fixed", "level"),
+            "`level` is both an entry of [vars] and an open argument of `call`: which is meant?",
+        ),
     ],
 )
 def test_after_the_inspection_every_key_has_one_meaning(key, parameters, message):
