@@ -29,7 +29,7 @@ async def arrange(attempt: Attempt, argv: tuple[str, ...], sink: Sink, equipment
     if not isinstance(parser, FfmpegParser) or not arguments.is_ffmpeg(argv):
         return argv
     lengths = None
-    if not arguments.prints_lengths(argv):
+    if arguments.is_silent(argv):
         lengths = await _ask_lengths(attempt, argv, sink, equipment)
     parser.expect(argv, lengths)
     return arguments.instrument(argv, sink.fifo_path)
