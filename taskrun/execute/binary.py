@@ -11,12 +11,12 @@ from taskrun.events import TaskStart
 from taskrun.execute import ffmpeg
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
-from taskrun.model import BinaryCommand, SpawnFailed, Stopped
+from taskrun.model import BinaryCommand, PythonCall, SpawnFailed, Stopped
 
 if TYPE_CHECKING:
     from taskrun.events import Emit
     from taskrun.execute.equipment import Equipment
-    from taskrun.execute.running import Running
+    from taskrun.execute.running import Running, WatchedProcess
     from taskrun.link import Process
     from taskrun.model import Attempt, Outcome
 
@@ -35,7 +35,7 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
         except SpawnError as error:
             return running.without_process(error.failure)
         running.begin(process)
-        emit(started(attempt, process, argv))
+        emit(started(attempt, process))
         return await watch(running, sink)
     except HostLost as lost:
         return running.lost(str(lost), log=sink.log_path)
@@ -61,15 +61,16 @@ async def watch(running: Running, sink: Sink) -> Outcome:
     return outcome
 
 
-def started(attempt: Attempt, process: Process, argv: tuple[str, ...] = (), target: str | None = None) -> TaskStart:
-    """The event that says what was started where."""
+def started(attempt: Attempt, process: WatchedProcess) -> TaskStart:
+    """The event that says what was started where: the command as the user gave it, not what we add to it."""
     command = attempt.command
+    binary = command if isinstance(command, BinaryCommand) else None
     return TaskStart(
         task=attempt.task,
         attempt=attempt.number,
-        argv=argv,
-        shell=command.shell if isinstance(command, BinaryCommand) else None,
-        target=target,
+        argv=() if binary is None else binary.argv,
+        shell=None if binary is None else binary.shell,
+        target=command.target if isinstance(command, PythonCall) else None,
         cwd=attempt.cwd,
         pid=process.pid,
         env=attempt.extra_env,

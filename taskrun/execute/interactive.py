@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from taskrun.execute.binary import open_stdin
-from taskrun.events import TaskStart
+from taskrun.execute.binary import open_stdin, started
 from taskrun.host import platform
 from taskrun.host.launch import LaunchFailed, find_program
 from taskrun.link import SpawnError, Usage
@@ -125,18 +124,7 @@ async def _at_the_terminal(running: Running, host: int, emit: Emit) -> Outcome:
     running.control = TerminalControl()
     running.only_clocks(Clocks(timeout=attempt.clocks.timeout))
     running.begin(process)
-    assert isinstance(attempt.command, BinaryCommand)
-    emit(
-        TaskStart(
-            task=attempt.task,
-            attempt=attempt.number,
-            argv=attempt.command.argv,
-            shell=attempt.command.shell,
-            cwd=attempt.cwd,
-            pid=process.pid,
-            env=attempt.extra_env,
-        )
-    )
+    emit(started(attempt, process))
     try:
         usage = await running.wait_end()
     except trio.Cancelled:

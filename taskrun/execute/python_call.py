@@ -74,7 +74,7 @@ class _PythonAttempt:
         self.running.only_clocks(Clocks(timeout=IMPORT_TIMEOUT))
         self.running.begin(process)
         self.running.on_resume = self._tell_time_left
-        self.emit(started(self.attempt, process, target=self.command.target))
+        self.emit(started(self.attempt, process))
         await self._send_call()
         return await watch(self.running, self.sink)
 
