@@ -203,21 +203,24 @@ def _denied(name: str, program: str) -> LaunchFailed:
     if interpreter and not os.access(interpreter, os.X_OK):
         why = f"its interpreter {interpreter!r} is not executable"
         return LaunchFailed("not-executable", errno.EACCES, f"{name}: {why}")
-    try:
-        if os.statvfs(program).f_flag & os.ST_NOEXEC:
-            return LaunchFailed("not-executable", errno.EACCES, f"{name} is on a file system mounted with noexec")
-    except (OSError, AttributeError):
-        pass
     return LaunchFailed("not-executable", errno.EACCES, f"{name}: permission denied")
 
 
 def _not_executable(name: str, program: str) -> LaunchFailed:
+    """The file is there, and may not be run: by its mode, its owner, or its mount."""
     shown = name if name == program else f"{name} ({program})"
     try:
-        mode = f" (mode {os.stat(program).st_mode & 0o7777:04o})"
-    except OSError:
-        mode = ""
-    return LaunchFailed("not-executable", errno.EACCES, f"{shown} is not executable{mode}; chmod +x makes it so")
+        mode = os.stat(program).st_mode & 0o7777
+        noexec = bool(os.statvfs(program).f_flag & os.ST_NOEXEC)
+    except (OSError, AttributeError):
+        mode, noexec = 0, False
+    if not mode & 0o111:
+        why = f"is not executable (mode {mode:04o}); chmod +x makes it so"
+    elif noexec:
+        why = "is on a file system mounted with noexec"
+    else:
+        why = f"may not be run by this user (mode {mode:04o})"
+    return LaunchFailed("not-executable", errno.EACCES, f"{shown} {why}")
 
 
 def _head(program: str) -> bytes:

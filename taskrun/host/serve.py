@@ -5,7 +5,6 @@ from __future__ import annotations
 import _socket
 import contextlib
 import os
-
 from typing import TYPE_CHECKING
 
 from taskrun.host.signals import signal

@@ -275,7 +275,9 @@ class Link:
         orphans = Orphans(self._platform, self.leave_alone | (_hosts - {self.pid}))
         leaders = {process.pid: process.start for process in self.processes.values()}
         with trio.move_on_after(_SWEEP):
-            while orphans.adopted_round() if self._adopt else orphans.marked_round(self._token, leaders):
+            left = True
+            while left:
+                left = orphans.adopted_round() if self._adopt else orphans.marked_round(self._token, leaders)
                 await trio.sleep(0.001)
         self.swept = leftovers(orphans.killed.items(), killed=True)
 
