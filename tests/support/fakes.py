@@ -29,7 +29,7 @@ from taskrun.plan import Executor, Plan, RuledOut
 from taskrun.resolve import Instance, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 # --- selections -------------------------------------------------------------------------------------------------------
 
@@ -117,11 +117,11 @@ class FakeExecutor(Executor):
         self,
         script: Mapping[str, Sequence[Step]] | None = None,
         *,
-        stubborn: Iterable[str] = (),
+        stubborn: Container[str] = (),
         demands: Callable[[str], Mapping[str, int]] = lambda _task: {"slots": 1},
     ) -> None:
-        self._script = script or {}
-        self._stubborn = frozenset(stubborn)
+        self._script = {} if script is None else script
+        self._stubborn = stubborn
         self._demands = demands
         self._works: dict[str, _Work] = {}
         self._taken: Counter[str] = Counter()
@@ -203,14 +203,22 @@ class Recorder:
     def __init__(self) -> None:
         self.events: list[AnyEvent] = []
         self.times: list[float] = []
+        self._told = trio.Event()
 
     def __call__(self, event: AnyEvent) -> None:
         self.events.append(event)
         self.times.append(trio.current_time())
+        self._told.set()
 
     def of(self, kind: type) -> list[Any]:
         """Those of one kind, in order."""
         return [event for event in self.events if isinstance(event, kind)]
+
+    async def wait_for(self, is_it: Callable[[AnyEvent], bool]) -> None:
+        """Returns when such an event has been told."""
+        while not any(map(is_it, self.events)):
+            self._told = trio.Event()
+            await self._told.wait()
 
 
 def prepare_plainly(task: str, number: int) -> Attempt | RuledOut | Outcome:
