@@ -21,6 +21,7 @@ class FfmpegParser:
         lengths: Seconds of each input, as far as known; read from stderr unless they were told.
     """
 
+    hints = (b"=", b"Duration: ", b"Input #", b"Output #")
     reads_channel = True
 
     def __init__(self, total: float | None = None) -> None:
@@ -66,8 +67,6 @@ class FfmpegParser:
         """See ``Parser``."""
         if not self._lengths_told:
             self._read_header(line)
-        if "=" not in line:
-            return None
         match = self._key_value.match(line)
         if match is not None:
             return self._add(match[1], match[2])

@@ -17,17 +17,16 @@ if TYPE_CHECKING:
 
     from taskrun.model import ProgressSource
 
-LONGEST_LINE = 4096
-"""Characters of a line that a parser sees; a user's regex over more could take for ever."""
-
 
 class Parser(Protocol):
     """Reads one attempt's output; keeps what it must remember between lines.
 
     Attributes:
+        hints: Every line that says something about progress has one of these in it; empty: any line may.
         reads_channel: It also wants lines of the FIFO that are none of the protocol's (ffmpeg's ``-progress``).
     """
 
+    hints: tuple[bytes, ...]
     reads_channel: bool
 
     def feed(self, line: str, now: float) -> Movement | None:
@@ -49,7 +48,7 @@ def make_parser(source: ProgressSource) -> Parser:
 
 # --- numbers ----------------------------------------------------------------------------------------------------------
 
-_DECIMAL_COMMA = re.compile(r"^(\s*\d+),(\d{1,2}(?!\d))")
+_DECIMAL_COMMA = r"^(\s*\d+),(\d{1,2}(?!\d))"
 _SCALES = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "t": 1e12, "p": 1e15, "e": 1e18, "z": 1e21, "y": 1e24}
 
 
@@ -58,7 +57,7 @@ def number(text: str) -> float | None:
 
     ``None``: it is none.
     """
-    text = _DECIMAL_COMMA.sub(r"\1.\2", text)
+    text = re.sub(_DECIMAL_COMMA, r"\1.\2", text)
     match = re.fullmatch(r"\s*(\d[\d,_ ]*(?:\.\d*)?|\.\d+)\s*([kKMGTPEZYmgtpezy]?)(i?)[Bb]?\s*", text, re.ASCII)
     if match is None:
         return None
@@ -77,6 +76,7 @@ class PercentParser:
     as ``muxing overhead: 3.7%`` has the same shape.
     """
 
+    hints = (b"%",)
     reads_channel = False
 
     def __init__(self) -> None:
@@ -88,8 +88,6 @@ class PercentParser:
 
     def feed(self, line: str, now: float) -> Movement | None:  # noqa: ARG002 - the protocol's
         """See ``Parser``."""
-        if "%" not in line:
-            return None
         match = self._start.match(line)
         if match is not None:
             return _percent_sample(match[1] or match[2], line[match.end() :])
@@ -128,6 +126,7 @@ class FractionParser:
     ``of`` may stand for the slash; then no brackets are needed at the end either: ``Frame 3 of 10``.
     """
 
+    hints = (b"/", b" of ")
     reads_channel = False
 
     def __init__(self) -> None:
@@ -139,8 +138,6 @@ class FractionParser:
 
     def feed(self, line: str, now: float) -> Movement | None:  # noqa: ARG002 - the protocol's
         """See ``Parser``."""
-        if "/" not in line and " of " not in line:
-            return None
         match = self._start.match(line)
         message = line[match.end() :] if match is not None else ""
         if match is None:
@@ -164,6 +161,7 @@ class TqdmParser:
     been given up: not seen for ``_GIVEN_UP`` seconds in which two others became full.
     """
 
+    hints = (b"%|",)
     reads_channel = False
     _GIVEN_UP = 5.0
 
@@ -181,7 +179,7 @@ class TqdmParser:
 
     def feed(self, line: str, now: float) -> Movement | None:
         """See ``Parser``."""
-        match = self._bar.match(line) if "%|" in line else None
+        match = self._bar.match(line)
         if match is None:
             return None
         current, total = number(match["current"]), number(match["total"])
@@ -225,6 +223,7 @@ class RegexParser:
     ``phase`` and ``phases``.
     """
 
+    hints: tuple[bytes, ...] = ()
     reads_channel = False
 
     def __init__(self, pattern: str, total: float | None = None) -> None:

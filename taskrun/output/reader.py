@@ -8,14 +8,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from taskrun.output.parsers import LONGEST_LINE, Parser, make_parser
 from taskrun.output.protocol import Channel, Scanner, parse
-from taskrun.output.splitter import Splitter
+from taskrun.output.splitter import Splitter, text_of
 from taskrun.output.text import strip_control
 
 if TYPE_CHECKING:
     from taskrun.model import ProgressSource
+    from taskrun.output.parsers import Parser
     from taskrun.output.samples import Line
+
+LONGEST_LINE = 4096
+"""Characters of a line that a parser sees; a user's regex over more could take for ever."""
 
 
 class ProgressReader:
@@ -26,7 +29,13 @@ class ProgressReader:
     """
 
     def __init__(self, source: ProgressSource | None = None) -> None:
-        self.parser: Parser | None = None if source is None else make_parser(source)
+        self.parser: Parser | None = None
+        if source is not None:
+            from taskrun.output.parsers import make_parser  # most tasks have none
+
+            self.parser = make_parser(source)
+        self._hints = () if self.parser is None else self.parser.hints
+        self._is_candidate = re.compile(b"|".join(map(re.escape, self._hints))).search if self._hints else None
         self._streams = "both" if source is None else source.stream
         self._scanners: dict[str, Scanner] = {}
         self._splitters: dict[str, Splitter] = {}
@@ -41,7 +50,7 @@ class ProgressReader:
                 self._splitters[stream] = Splitter()
         found = [said for line in scanner.feed(data) for said in parse(line)]
         splitter = self._splitters.get(stream)
-        if splitter is not None:
+        if splitter is not None and not (self._hints and splitter.skip(data, self._hints)):
             found += self._parse(splitter.feed(data), now)
         return found
 
@@ -59,9 +68,10 @@ class ProgressReader:
     def _parse(self, segments: list[bytes], now: float) -> list[Line]:
         assert self.parser is not None
         found: list[Line] = []
-        for segment in segments:
-            line = strip_control(segment[: 4 * LONGEST_LINE].decode("utf-8", "replace"), colour=False)[:LONGEST_LINE]
-            sample = self.parser.feed(line, now) if line and not line.isspace() else None
+        for segment in filter(self._is_candidate, segments):
+            text = text_of(segment[: 4 * LONGEST_LINE]).decode("utf-8", "replace")
+            line = strip_control(text, colour=False)[:LONGEST_LINE]
+            sample = self.parser.feed(line, now) if line else None
             if sample is not None:
                 found.append(sample)
         return found
@@ -69,13 +79,10 @@ class ProgressReader:
     def _read_channel(self, lines: list[str], now: float) -> list[Line]:
         found: list[Line] = []
         for line in lines:
-            if self.parser is not None and self.parser.reads_channel and _KEY_VALUE.match(line):
+            if self.parser is not None and self.parser.reads_channel and re.match(r"[a-z_0-9]+=", line):
                 sample = self.parser.feed(line, now)
                 if sample is not None:
                     found.append(sample)
             else:
                 found += parse(line)
         return found
-
-
-_KEY_VALUE = re.compile(r"[a-z_0-9]+=")

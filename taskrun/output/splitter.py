@@ -12,8 +12,6 @@ LONGEST = 64 * 1024
 
 ENDS = b"\r\n\b"
 
-_by_backspaces = re.compile(rb"[^\x08]*\x08+|[^\x08]+").findall
-
 
 class Splitter:
     r"""Cuts one stream into segments, each with its end (``\n``, ``\r\n``, ``\r`` or backspaces).
@@ -44,6 +42,23 @@ class Splitter:
         if segments and segments[-1][-1] not in ENDS:
             self._held += segments.pop()
         return complete + segments
+
+    def skip(self, data: bytes, without: tuple[bytes, ...]) -> bool:
+        """Takes the next bytes unsplit, if they and the line that they go on from have none of certain bytes in them.
+
+        Returns:
+            ``False``: they have, and were not taken.
+        """
+        held = self._held
+        if any(sought in data for sought in without) or any(sought in held for sought in without):
+            return False
+        end = 1 + max(data.rfind(b"\n"), data.rfind(b"\r"), data.rfind(b"\b"))
+        if end:
+            held[:] = data[end:]
+        else:
+            held += data
+        del held[:-LONGEST]
+        return True
 
     def flush(self) -> list[bytes]:
         """Returns what has no end yet, if anything: at the end of the stream."""
@@ -79,7 +94,7 @@ def _cut_at_backspaces(segments: list[bytes]) -> list[bytes]:
     cut: list[bytes] = []
     for segment in segments:
         if b"\b" in segment:
-            cut += _by_backspaces(segment)
+            cut += re.findall(rb"[^\x08]*\x08+|[^\x08]+", segment)
         else:
             cut.append(segment)
     return cut

@@ -30,10 +30,11 @@ INDEX = "logs.index"
 SUMMARY = "run.json"
 LATEST = "latest"
 
-_RUN_ID = re.compile(r"\d{8}-\d{6}\.\d{3}-[0-9a-z]{4,}")
+# Texts and not patterns: `re` compiles them on their first use, and not at every start-up.
+_RUN_ID = r"\d{8}-\d{6}\.\d{3}-[0-9a-z]{4,}"
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # none that is mistaken for another
-_PLAIN_NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,99}")
-_ODD = re.compile(r"[^\w.,=@+-]+")
+_PLAIN_NAME = r"[a-z0-9_][a-z0-9_.-]{0,99}"
+_ODD = r"[^\w.,=@+-]+"
 
 
 def new_run_id(now: float) -> str:
@@ -49,7 +50,7 @@ def new_run_id(now: float) -> str:
 
 def is_run_id(name: str) -> bool:
     """Whether a folder of this name is a run's."""
-    return _RUN_ID.fullmatch(name) is not None
+    return re.fullmatch(_RUN_ID, name) is not None
 
 
 def log_name(task: str, attempt: int) -> str:
@@ -58,11 +59,11 @@ def log_name(task: str, attempt: int) -> str:
     Names of lower-case letters, digits, ``_``, ``.`` and ``-`` stand as they are. Any other is made harmless and gets
     a digest of the name, so that no two share a file, not even where the file system ignores case.
     """
-    if _PLAIN_NAME.fullmatch(task):
+    if re.fullmatch(_PLAIN_NAME, task):
         return f"{task}.{attempt}.log"
     digest = _digest(task.encode("utf-8", "surrogatepass"))[:8]
     ascii_only = task.encode("ascii", "replace").decode().replace("?", "_")
-    readable = _ODD.sub("_", ascii_only).strip("._-")[:80].rstrip("._-")
+    readable = re.sub(_ODD, "_", ascii_only).strip("._-")[:80].rstrip("._-")
     return f"{readable}~{digest}.{attempt}.log"
 
 
@@ -87,7 +88,7 @@ def state_roots(state_dir: str, environ: Mapping[str, str]) -> Iterator[str]:
     if not base:
         return
     digest = _digest(os.fsencode(state_dir))[:10]
-    project = _ODD.sub("_", os.path.basename(os.path.dirname(state_dir))) or "root"
+    project = re.sub(_ODD, "_", os.path.basename(os.path.dirname(state_dir))) or "root"
     yield os.path.join(base, "taskrun", f"{project}-{digest}")
 
 

@@ -124,4 +124,12 @@ def durations(tasks: dict[str, TaskSummary]) -> dict[str, float]:
 
 
 encode = msgspec.json.Encoder().encode
-decode = msgspec.json.Decoder(RunSummary).decode
+
+
+def decode(data: bytes) -> RunSummary:
+    """Reads a ``run.json`` back.
+
+    Raises:
+        msgspec.DecodeError: It is none.
+    """
+    return msgspec.json.decode(data, type=RunSummary)

@@ -87,6 +87,26 @@ def test_a_line_of_just_the_longest_length_is_not_cut():
         assert texts(split(data, [1000])) == [b"x" * LONGEST] == texts(split(data, [len(data)]))
 
 
+@given(data=STREAMS, sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5))
+def test_skipping_loses_no_line_that_matters(data: bytes, sizes: list[int]):
+    splitter, segments, at, turn = Splitter(), [], 0, 0
+    while at < len(data):
+        piece = data[at : (at := at + sizes[turn % len(sizes)])]
+        turn += 1
+        if not splitter.skip(piece, (b"bc", b"\xff")):
+            segments += splitter.feed(piece)
+    wanted = [text for text in texts(split(data, [len(data) or 1])) if b"bc" in text or b"\xff" in text]
+    assert [text for text in texts(segments + splitter.flush()) if b"bc" in text or b"\xff" in text] == wanted
+
+
+def test_what_is_skipped_costs_bounded_memory():
+    splitter = Splitter()
+    for _ in range(40):
+        assert splitter.skip(b"x" * 10_000, (b"%",))
+        assert len(splitter._held) <= LONGEST
+    assert not splitter.skip(b"42%\n", (b"%",))
+
+
 def test_nothing_in_nothing_out():
     splitter = Splitter()
     assert splitter.feed(b"") == []
