@@ -44,7 +44,6 @@ class Attempts:
         self._environments = environments
         self._folders: dict[str, Folder] = {}
         self._root = self._folder(".")
-        self._grace = project.run.grace if request.grace is None else request.grace
 
     def build(
         self,
@@ -91,7 +90,7 @@ class Attempts:
             cwd=folder.path,
             env=environ,
             clocks=spec.clocks,
-            grace=self._grace if spec.grace is None else spec.grace,
+            grace=self._project.run.grace if spec.grace is None else spec.grace,
             stop_signal=spec.stop_signal,
             success_codes=spec.success_codes,
             progress=spec.progress,

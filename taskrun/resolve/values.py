@@ -25,7 +25,6 @@ class Request(Value, frozen=True, kw_only=True):
         run_folder: `run.folder`, absolute.
         jobs: Slots of the run.
         limits: ``--limit`` overrides.
-        grace: ``--grace`` in seconds: takes the place of `[run] grace`.
         colour: Whether the runner's own output is coloured.
         dry: `{ shell }` sources are not run: they yield a visible placeholder.
     """
@@ -39,7 +38,6 @@ class Request(Value, frozen=True, kw_only=True):
     run_folder: str = ""
     jobs: int = 1
     limits: dict[str, int] = msgspec.field(default_factory=dict)
-    grace: float | None = None
     colour: bool = False
     dry: bool = False
 

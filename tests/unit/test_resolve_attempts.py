@@ -29,17 +29,11 @@ FULL = """
     [tasks.g]
     run = ["prog"]
     grace = 1
-    interactive = true
-    stdin = "-"
     """
 
 
-def stdin_free(text: str) -> str:
-    return text.replace('    stdin = "-"\n', "")
-
-
 def test_an_attempt_has_all_that_the_task_says():
-    attempt = resolve(stdin_free(FULL), "t").attempt("t", number=3, slots=2)
+    attempt = resolve(FULL, "t").attempt("t", number=3, slots=2)
     env = attempt.env
     assert msgspec.structs.replace(attempt, env={}) == Attempt(
         run="r-1",
@@ -69,15 +63,13 @@ def test_an_attempt_has_all_that_the_task_says():
 
 
 def test_an_attempt_can_be_written_as_json():
-    attempt = resolve(stdin_free(FULL), "t").attempt("t")
+    attempt = resolve(FULL, "t").attempt("t")
     assert msgspec.json.decode(msgspec.json.encode(attempt), type=Attempt) == attempt
 
 
-def test_the_grace_period_of_a_task_stands_before_that_of_the_command_line_and_that_before_the_files():
-    text = stdin_free(FULL)
-    assert resolve(text, "t").attempt("t").grace == 7
-    assert resolve(text, "t", grace=2.0).attempt("t").grace == 2
-    assert resolve(text, "g", grace=2.0).attempt("g").grace == 1
+def test_the_grace_period_of_a_task_stands_before_that_of_the_run():
+    assert resolve(FULL, "t").attempt("t").grace == 7
+    assert resolve(FULL, "g").attempt("g").grace == 1
 
 
 def test_stdin_may_be_that_of_taskrun():

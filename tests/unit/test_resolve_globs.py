@@ -107,7 +107,7 @@ _PARTS = st.sampled_from(["*", "**", "a*", "?", "[ab]*", "a", "b", "*.t", ".*"])
 @settings(max_examples=150)
 def test_the_standard_library_finds_the_same(tree, pattern):
     mine = [path.text for path in expand(pattern, tree)]
-    theirs = {os.path.normpath(path) for path in reference.glob(pattern, root_dir=tree, recursive=True)}
+    theirs = {path for path in reference.glob(pattern, root_dir=tree, recursive=True) if not path.endswith("/")}
     assert mine == sorted(path for path in theirs if not os.path.isdir(os.path.join(tree, path)))
 
 
