@@ -77,6 +77,7 @@ class EventLines(Reporter):
         decoder = self._decoders.get(key)
         if decoder is None:
             decoder = self._decoders[key] = TextDecoder()
+        # Also where there is no whole character in it yet: the numbers of the lines must have no gap.
         text = decoder.decode(event.data)
-        if text and not self._closed:
+        if not self._closed:
             self._writer.write(self._fd, encode_output(stamped, event, text))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import tempfile
 from array import array
 from typing import IO, TYPE_CHECKING
 
@@ -24,6 +23,8 @@ class Spool:
     """Keeps the output of an attempt that has no log: a little in memory, more in a file without a name."""
 
     def __init__(self) -> None:
+        import tempfile  # not at the top: it takes 8 ms, and few runs need it
+
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 - closed after reading
 
     def add(self, stream: str, data: bytes) -> None:
@@ -62,6 +63,8 @@ class Reads:
             return
         if len(lengths) >= _LENGTHS:
             if self._older is None:
+                import tempfile
+
                 self._older = tempfile.TemporaryFile()  # noqa: SIM115 - closed after reading
             self._older.write(lengths.tobytes())
             del lengths[:]

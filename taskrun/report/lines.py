@@ -6,6 +6,7 @@ comes at gigabytes a second.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from taskrun.output.splitter import LONGEST
@@ -22,19 +23,28 @@ _SEQUENCES = (
     r"|\x1b[\]PX^_][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c|\x1b?$)?"  # OSC, DCS and others: titles, links
     r"|\x1b[ -/]*(?:[0-~]|$)"  # other escapes: character sets, keypads, resets
 )
-_CONTROLS = r"|[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # but tabs and line ends
-_NO_COLOUR = r"(?!\x1b\[[0-9;:]*m)"
-_colours = re.compile(r"\x1b\[[0-9;:]*m")
-_has_controls = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]").search
-_without = {
-    # (for a terminal, with colours)
-    (False, False): re.compile(_SEQUENCES, re.MULTILINE),
-    (False, True): re.compile(f"{_NO_COLOUR}(?:{_SEQUENCES})", re.MULTILINE),
-    (True, False): re.compile(_SEQUENCES + _CONTROLS, re.MULTILINE),
-    (True, True): re.compile(f"{_NO_COLOUR}(?:{_SEQUENCES}{_CONTROLS})", re.MULTILINE),
-}
-# A line whose last colour is no reset: it would run on into what others write.
-_runs_on = re.compile(r"\x1b\[(?!0?m)[0-9;:]*m[^\x1b\n]*$", re.MULTILINE)
+_CONTROLS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]"  # but tabs and line ends
+_COLOUR = r"\x1b\[[0-9;:]*m"
+
+
+class _Patterns:
+    """Compiled when the first line needs them: most runs show nothing but text."""
+
+    def __init__(self) -> None:
+        self.colours = re.compile(_COLOUR)
+        # A line whose last colour is no reset: it would run on into what others write.
+        self.runs_on = re.compile(r"\x1b\[(?!0?m)[0-9;:]*m[^\x1b\n]*$", re.MULTILINE)
+        self.without = {
+            # (for a terminal, with colours)
+            (False, False): re.compile(_SEQUENCES, re.MULTILINE),
+            (False, True): re.compile(f"(?!{_COLOUR})(?:{_SEQUENCES})", re.MULTILINE),
+            (True, False): re.compile(f"{_SEQUENCES}|{_CONTROLS}", re.MULTILINE),
+            (True, True): re.compile(f"(?!{_COLOUR})(?:{_SEQUENCES}|{_CONTROLS})", re.MULTILINE),
+        }
+
+
+_patterns = functools.cache(_Patterns)
+_has_controls = re.compile(_CONTROLS).search
 
 
 class WholeLines:
@@ -147,12 +157,13 @@ def clean(block: bytes, *, terminal: bool, colour: bool) -> bytes:
 
 
 def _without_controls(text: str, *, terminal: bool, colour: bool) -> str:
-    bare = _colours.sub("", text)
+    patterns = _patterns()
+    bare = patterns.colours.sub("", text)
     if "\x1b" in bare or (terminal and _has_controls(bare)):  # not colours alone, which would be the quick case
-        text = _without[terminal, colour].sub("", text)
+        text = patterns.without[terminal, colour].sub("", text)
     elif not colour:
         return bare
-    return _runs_on.sub("\\g<0>\x1b[0m", text) if colour else text
+    return patterns.runs_on.sub("\\g<0>\x1b[0m", text) if colour else text
 
 
 def _is_utf8(block: bytes) -> bool:
