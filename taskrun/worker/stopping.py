@@ -6,6 +6,7 @@ that no frame is ever sent or read by half.
 
 from __future__ import annotations
 
+import _signal
 import os
 import signal
 from _thread import get_ident
@@ -44,6 +45,7 @@ class Interruption:
         self._depth = 1
         self._main = 0
         self._deaf = 0
+        self._mask: set[int] = set()
 
     def ignore(self) -> None:
         """From now on this process is a template: signals mean nothing to it. Its forks are not meant."""
@@ -53,11 +55,17 @@ class Interruption:
         """Takes over the signals. Called in the template: between a fork and the worker's start none is lost."""
         for number in SIGNALS:
             signal.signal(number, self.heard)
-        os.register_at_fork(after_in_child=self._forked)
+        os.register_at_fork(before=self._forking, after_in_parent=self._has_forked, after_in_child=self._forked)
 
     def begin(self) -> None:
-        """This process is a worker, and this thread its main one."""
+        """This process is a worker, and this thread its main one; what came since ``hold_back`` comes now."""
         self._main = get_ident()
+        _signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+    @staticmethod
+    def hold_back() -> None:
+        """Called before a worker is forked: Python forgets what arrives in a child before its hooks have run."""
+        _signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
 
     def heard(self, number: int, _frame: FrameType | None) -> None:
         """The signal handler; Python calls it in the main thread, between two instructions."""
@@ -98,14 +106,24 @@ class Interruption:
         self._waiting = False
         raise Cancelled(f"stopped by {signal.Signals(self.signal).name}")
 
+    def _forking(self) -> None:
+        """The task forks a process."""
+        if self._main:  # else a worker is being made
+            self._mask = _signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+    def _has_forked(self) -> None:
+        if self._main:
+            _signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
     def _forked(self) -> None:
-        """A process that the task forked gets the signals' usual meanings: ``Process.terminate()`` must end it."""
+        """What the task forked gets the signals' usual meanings: ``Process.terminate()`` must end it, at any moment."""
         if not self._main:
-            return  # not yet a worker: this is how workers are made
+            return
         self._main = 0
         for number in SIGNALS:
             if signal.getsignal(number) == self.heard:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        _signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
 
 interruption = Interruption()

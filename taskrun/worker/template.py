@@ -168,6 +168,7 @@ class Template:
         """Forks the worker, tells its pid (or a negative errno), and exits."""
         try:
             middle = os.getpid()
+            interruption.hold_back()
             try:
                 worker = os.fork()
             except OSError as error:

@@ -31,7 +31,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - it is what the template did
     """The template could not make a worker: errno and text."""
 
 
@@ -53,7 +53,7 @@ class FakeHost:
         self.socket = ours
         high = os.dup(theirs.fileno())
         environment = {"PATH": os.environ["PATH"], "HOME": "/", "PADDING": "x" * 200, "PYTHONPATH": ROOT, **(env or {})}
-        argv = [sys.executable, *options, *os.environ.get("TW","-m taskrun.worker 3").split()]
+        argv = [sys.executable, *options, "-m", "taskrun.worker", "3"]
         self.pid = os.posix_spawn(sys.executable, argv, environment, file_actions=[(os.POSIX_SPAWN_DUP2, high, 3)])
         os.close(high)
         theirs.close()
