@@ -388,10 +388,15 @@ class Plan:
         return False
 
     def _pass_over(self, number: int, owners: list[int], changes: list[Change]) -> None:
-        """There is nothing to clean up. What needs this is clean-up too, and will find out for itself."""
-        if self._halt_reason is not None and self._graph.wanted[number]:
-            self._settle(number, State.NOT_STARTED, self._halt_reason, changes, cause=self._halt_cause, passes=True)
+        """There is nothing to clean up, and nothing else to run for."""
+        if self._graph.wanted[number]:
+            if self._halt_reason is not None:
+                self._settle(number, State.NOT_STARTED, self._halt_reason, changes, cause=self._halt_cause)
+            else:
+                missing = next(need for need in self._graph.needed_owners[number] if not self._passes[need])
+                self._prevent(number, self._settlements[missing], changes)
             return
+        # Only clean-up needs this, and will find out for itself that it has nothing to do either.
         owner = self._settlements.get(owners[0])
         if owner is not None and owner.state is State.NOT_STARTED:
             self._settle(number, State.NOT_STARTED, owner.reason, changes, cause=owner.cause, passes=True)

@@ -288,6 +288,22 @@ def test_nor_when_it_needs_the_task_that_was_prevented():
     assert plan.finished
 
 
+def test_what_needs_such_a_clean_up_is_prevented_with_it():
+    r"""bad -> a (finally tidy, which needs a) and tidy -> after"""
+    plan = begun(
+        task("bad"), task("a", "bad", finally_=["tidy"]), task("tidy", "a"), task("after", "tidy"),
+        requested=["after"], on_failure=OnFailure.CONTINUE,
+    )  # fmt: skip
+    start(plan)
+
+    ends = {change.task: change for change in plan.settle("bad", fails())}
+
+    assert {name: end.state for name, end in ends.items() if name != "bad"} == dict.fromkeys(
+        ("a", "tidy", "after"), State.SKIPPED
+    )
+    assert {end.cause for end in ends.values()} == {None, "bad"}
+
+
 def test_a_task_that_would_have_to_wait_for_its_own_clean_up_is_refused():
     r"""
     build (finally clean)        clean -> rebuild <- build: clean waits for all that needs build, so for rebuild
