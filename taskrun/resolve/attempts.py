@@ -75,20 +75,14 @@ class Attempts:
         if folder is None or made is None:
             return None
         command, words = made
-        environ = {
-            **base,
-            **words,
-            "TASKRUN_TASK": instance.name,
-            "TASKRUN_ATTEMPT": str(number),
-            "TASKRUN_SLOTS": str(slots),
-        }
+        own = {"TASKRUN_TASK": instance.name, "TASKRUN_ATTEMPT": str(number), "TASKRUN_SLOTS": str(slots)}
         return Attempt(
             run=self._request.run_id,
             task=instance.name,
             number=number,
             command=command,
             cwd=folder.path,
-            env=environ,
+            env={**base, **words, **own},
             clocks=spec.clocks,
             grace=self._project.run.grace if spec.grace is None else spec.grace,
             stop_signal=spec.stop_signal,

@@ -16,10 +16,17 @@ if TYPE_CHECKING:
 
 
 class LookUp(msgspec.Struct, frozen=True, gc=False):
-    """One ``{{ name }}``: as written, and the parts of its name between the dots."""
+    """One ``{{ name }}``.
+
+    Attributes:
+        text: As written.
+        parts: Of its name, between the dots.
+        before: What stands before it, as much as tells it from the same look-up further left.
+    """
 
     text: str
     parts: tuple[str, ...]
+    before: str = ""
 
     @property
     def name(self) -> str:
@@ -72,7 +79,14 @@ def _read_look_up(text: str, start: int) -> LookUp:
     if not _NAME.fullmatch(name):
         message = f"`{name}` is not a name that can be looked up" if name else "this look-up is empty"
         raise Mistake("look-up", message, label=f"a look-up is one name; {_LITERAL}", within=written)
-    return LookUp(written, tuple(name.split(".")))
+    return LookUp(written, tuple(name.split(".")), _before(text, written, start))
+
+
+def _before(text: str, written: str, start: int) -> str:
+    begin = start
+    while begin > 0 and text.find(text[begin : start + len(written)]) != begin:
+        begin -= 1
+    return text[begin:start]
 
 
 def is_exact(template: Template) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeAlias
 
-from taskrun.model import Diagnostic, ProjectError, UsageError
+import msgspec
+
+from taskrun.model import Diagnostic, ProjectError, Span, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from taskrun.config.source import SourceFile
+    from taskrun.resolve.lookups import LookUp
 
 Place: TypeAlias = tuple[str | int, ...]
 
@@ -23,6 +26,7 @@ class Mistake(Exception):  # noqa: N818 - it is a user's mistake on its way to a
         label: What to do.
         notes: Further lines.
         within: The part of the string that is meant, such as a look-up; ``None``: all of it.
+        before: What stands before that part, where the same stands further left as well.
     """
 
     def __init__(
@@ -34,6 +38,13 @@ class Mistake(Exception):  # noqa: N818 - it is a user's mistake on its way to a
         self.label = label
         self.notes = notes
         self.within = within
+        self.before = ""
+
+    def at(self, look_up: LookUp) -> Mistake:
+        """Say which look-up is meant."""
+        self.within = look_up.text
+        self.before = look_up.before
+        return self
 
 
 class Mistakes:
@@ -41,13 +52,13 @@ class Mistakes:
 
     def __init__(self, source: SourceFile) -> None:
         self._source = source
-        self._seen: set[tuple[str, Place, str | None]] = set()
+        self._seen: set[tuple[str, Place, str, str | None]] = set()
         self._diagnostics: dict[Diagnostic, None] = {}
         self._usage: dict[str, None] = {}
 
     def add(self, mistake: Mistake, place: Place, part: str = "value") -> None:
         """Keep ``mistake``; the same one at the same place, from another instance, is kept once."""
-        key = (mistake.message, place, mistake.within)
+        key = (mistake.message, place, mistake.before, mistake.within)
         if key not in self._seen:
             self._seen.add(key)
             self.add_ready(diagnose(self._source, mistake, place, part))
@@ -86,15 +97,24 @@ def _position(diagnostic: Diagnostic) -> tuple[int, int]:
 
 def diagnose(source: SourceFile, mistake: Mistake, place: Place, part: str = "value") -> Diagnostic:
     """Return ``mistake`` as a diagnostic at the nearest place to ``place`` that the file has."""
-    return source.diagnostic(
+    path = _nearest_place(source, place)
+    found = source.diagnostic(
         mistake.code,
         mistake.message,
-        path=_nearest_place(source, place),
+        path=path,
         part=part,
         within=mistake.within,
         label=mistake.label,
         notes=mistake.notes,
     )
+    if not mistake.before or mistake.within is None:
+        return found
+    span = source.span(path, part, mistake.before + mistake.within)
+    if span is None or span == source.span(path, part):
+        return found
+    end = span.end_column
+    narrow = Span(line=span.end_line, column=end - len(mistake.within), end_line=span.end_line, end_column=end)
+    return msgspec.structs.replace(found, span=narrow, source=source.line(span.end_line))
 
 
 def _nearest_place(source: SourceFile, place: Place) -> Place:

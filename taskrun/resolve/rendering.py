@@ -133,12 +133,11 @@ class Rendering:
         if all(isinstance(part, str) for part in template):
             text = "".join(str(part) for part in template)
             return CommandLine(text=text, shown=text)
-        try:
-            _check_shell(template, shell)
-        except Mistake as mistake:
+        misplaced = _misplaced_in(template, shell)
+        for mistake in misplaced:
             self.report(mistake, place)
-            return None
-        return self._command_line(template, place)
+        line = self._command_line(template, place)
+        return None if misplaced else line
 
     def _command_line(self, template: Template, place: Place) -> CommandLine | None:
         words: dict[str, str] = {}
@@ -186,8 +185,7 @@ class Rendering:
         try:
             return self.names.look_up(look_up)
         except Mistake as mistake:
-            mistake.within = look_up.text
-            self.report(mistake, place)
+            self.report(mistake.at(look_up), place)
             return UNKNOWN
 
     def _template(self, raw: str, place: Place) -> Template | None:
@@ -224,8 +222,8 @@ class Rendering:
         for text in texts:
             problem = unfit(text)
             if problem:
-                within = look_up.text if isinstance(look_up, LookUp) else None
-                self.report(Mistake("bad-text", f"the value of `{within}` {problem}", within=within), place)
+                assert isinstance(look_up, LookUp)
+                self.report(Mistake("bad-text", f"the value of `{look_up.text}` {problem}").at(look_up), place)
                 return UNKNOWN
         return texts
 
@@ -259,18 +257,15 @@ def _marked(template: Template) -> str:
     return "".join(part.replace(shelltext.MARK, "?") if isinstance(part, str) else shelltext.MARK for part in template)
 
 
-def _check_shell(template: Template, shell: tuple[str, ...]) -> None:
+def _misplaced_in(template: Template, shell: tuple[str, ...]) -> list[Mistake]:
+    """Return a mistake for each look-up that would not be a word of its own."""
     look_ups = [part for part in template if isinstance(part, LookUp)]
     if not shelltext.is_known_shell(shell):
-        raise Mistake(
-            "shell-look-up",
-            f"`{look_ups[0].text}` cannot be handed to `{shell[0]}` as a word",
-            label="set it in `env` and read it there, or use `run`",
-            within=look_ups[0].text,
-        )
-    for look_up, place in zip(look_ups, shelltext.places(_marked(template)), strict=True):
-        if place:
-            raise _misplaced(look_up, place)
+        message = f"`{look_ups[0].text}` cannot be handed to `{shell[0]}` as a word"
+        label = "set it in `env` and read it there, or use `run`"
+        return [Mistake("shell-look-up", message, label=label).at(look_ups[0])]
+    places = shelltext.places(_marked(template))
+    return [_misplaced(look_up, place) for look_up, place in zip(look_ups, places, strict=True) if place]
 
 
 def _misplaced(look_up: LookUp, place: str) -> Mistake:
@@ -285,14 +280,12 @@ def _misplaced(look_up: LookUp, place: str) -> Mistake:
     else:
         label = "set it in `env`, and write the variable here"
     note = "note: a look-up becomes a word of its own, so that no value can run commands"
-    return Mistake(
-        "shell-look-up", f"`{look_up.text}` stands in {place}", label=label, within=look_up.text, notes=(note,)
-    )
+    return Mistake("shell-look-up", f"`{look_up.text}` stands in {place}", label=label, notes=(note,)).at(look_up)
 
 
 def _list_in_text(look_up: LookUp) -> Mistake:
     message = f"`{look_up.text}` is a list and cannot be part of a text"
-    return Mistake("list-in-text", message, label="let it stand alone", within=look_up.text)
+    return Mistake("list-in-text", message, label="let it stand alone").at(look_up)
 
 
 def _quoted(text: str) -> str:

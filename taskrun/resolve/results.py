@@ -61,12 +61,16 @@ class Results:
         if is_single:
             return UNKNOWN if views is None else self._one(names[0], question, views)
         if views is None:
-            unknown: list[Any] = [UNKNOWN]
-            if question.below and not question.below[0].isdecimal():
-                descend(unknown, question.below, f"tasks.{question.task.name}.{question.field}")
-            return UNKNOWN if question.below else unknown
+            return self._unknown_several(question)
         answers = self._several(names, question, views)
         return descend(answers, question.below, f"tasks.{question.task.name}.{question.field}")
+
+    def _unknown_several(self, question: Question) -> Any:
+        name, below = f"tasks.{question.task.name}.{question.field}", question.below
+        if below and not below[0].isdecimal():
+            label = f"it is a list, of what each instance of `{question.task.name}` has handed on"
+            raise Mistake("unknown-name", f"`{name}` has no `.{below[0]}`", label=label)
+        return UNKNOWN if below else [UNKNOWN]
 
     # --- what is asked
 

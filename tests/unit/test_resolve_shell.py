@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.resolving import marked, mistake, resolve
+from support.resolving import marked, mistake, mistakes, resolve
 
 from taskrun.resolve.shelltext import MARK, is_known_shell, places, stands_alone
 
@@ -389,3 +389,25 @@ def test_a_look_up_in_a_shell_source_is_a_word_as_well():
     text = "[vars]\nd = '; x'\nv = { shell = 'ls {{ vars.d }}' }\n[tasks.t]\nrun = ['{{ vars.v }}']"
     assert resolve(text, "t", shell=shell).argv("t") == ["out"]
     assert read == [('ls "$TASKRUN_V1"', "; x")]
+
+
+def test_a_mistake_points_at_the_look_up_that_is_meant_and_all_are_found_at_once():
+    text = """
+        vars = { b = 1 }
+        [tasks.t]
+        foreach.a = ["x"]
+        shell = '''
+        cp {{ a }} {{ vars.b }}
+        echo "{{ a }}" {{ vars.no }} '{{ a }} {{ vars.b }}' {{ a }} # {{ a }}
+        '''
+        """
+    found = mistakes(text, "t")
+    line = "        echo "
+    assert [(each.span.line, each.span.column, marked(each)) for each in found] == [
+        (7, len(line) + 2, "{{ a }}"),
+        (7, len(line) + 11, "{{ vars.no }}"),
+        (7, len(line) + 26, "{{ a }}"),
+        (7, len(line) + 34, "{{ vars.b }}"),
+        (7, len(line) + 58, "{{ a }}"),
+    ]
+    assert all(each.source.startswith(line) for each in found)
