@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taskrun.cli.answers import SIGPIPE
-from taskrun.cli.complete import complete_tasks
+from taskrun.cli.complete import complete_tasks, read_outline
 from taskrun.cli.options import file_option
 from taskrun.cli.records import state_folder
 
@@ -41,7 +41,8 @@ def command(
     from taskrun.model import ResourceError
     from taskrun.record.reading import open_run
 
-    logs = Logs(open_run(state_folder(file), run_id, os.environ), task, attempt, stream)
+    record = open_run(state_folder(file), run_id, os.environ)
+    logs = Logs(record, _without_alias(task, record, file), attempt, stream)
     try:
         logs.follow() if follow else logs.show()
     except BrokenPipeError:
@@ -154,6 +155,14 @@ class Logs:
             self._headed = (task, attempt)
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
+
+
+def _without_alias(task: str | None, record: RunRecord, file: str | None) -> str | None:
+    """The task that an alias of the file stands for; records know names only."""
+    if task is None or matching(task, record.summary.plan):
+        return task
+    outline = read_outline(file)
+    return task if outline is None else outline.aliases.get(task, task)
 
 
 def matching(word: str, names: Iterable[str]) -> list[str]:

@@ -94,6 +94,11 @@ def test_an_unknown_task_gets_the_nearest(project, recorded):
     project.taskrun("logs", "onee").exits(4).says("did you mean `one`?")
 
 
+def test_an_alias_of_the_file_is_known(project, recorded):
+    project.tasks('[tasks.two]\naliases = ["t"]\nrun = ["true"]')
+    project.taskrun("logs", "t").succeeds().prints_exactly("second try\n")
+
+
 def test_another_run_by_its_id_or_its_end(project, state, recorded):
     with Recorded(state, OLDER, plan=["one"]) as run:
         run.begins("one")
