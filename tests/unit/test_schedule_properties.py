@@ -89,13 +89,25 @@ def worlds(draw, cleaners=3):
                 interactive=draw(st.integers(0, 6)) == 0,
             )
         )
+    requested = (*regular, *draw(st.lists(st.sampled_from(clean_up), max_size=1) if clean_up else st.just([])))
     return World(
-        specs=tuple(specs),
+        specs=tuple(reached(specs, requested)),
         script={name: draw(STEPS) for name in names},
         fates={name: draw(FATES) for name in names},
         stubborn=tuple(draw(st.lists(st.sampled_from(names), max_size=2, unique=True))),
-        requested=(*regular, *draw(st.lists(st.sampled_from(clean_up), max_size=1) if clean_up else st.just([]))),
+        requested=requested,
     )
+
+
+def reached(specs, requested):
+    """What a selection has in it: what was asked for, what that needs, and what cleans up after it."""
+    found, ahead = set(), list(requested)
+    while ahead:
+        name = ahead.pop()
+        if name not in found:
+            found.add(name)
+            ahead += [other for spec in specs if spec.name == name for other in (*spec.needs, *spec.finally_)]
+    return [spec for spec in specs if spec.name in found]
 
 
 class Run:
