@@ -193,6 +193,24 @@ def timestamp(seconds: float) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
+def encode_value(value: Any) -> bytes:
+    """JSON of a value; in names of files that are no UTF-8, what is wrong becomes U+FFFD."""
+    try:
+        return _encoder.encode(value)
+    except UnicodeEncodeError:
+        return _encoder.encode(_without_surrogates(msgspec.to_builtins(value)))
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return "".join("\ufffd" if "\ud800" <= character <= "\udfff" else character for character in value)
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_surrogates(entry) for entry in value]
+    return value
+
+
 def encode(stamped: Stamped) -> bytes:
     """One line of JSON with its newline: the envelope's fields first, then the event's own.
 
@@ -200,14 +218,14 @@ def encode(stamped: Stamped) -> bytes:
     ``encode_output``.
     """
     head = f'{{"v":{VERSION},"seq":{stamped.seq},"ts":"{timestamp(stamped.ts)}","run":"{stamped.run}",'
-    return head.encode() + _encoder.encode(stamped.event)[1:] + b"\n"
+    return head.encode() + encode_value(stamped.event)[1:] + b"\n"
 
 
 def encode_output(stamped: Stamped, output: TaskOutput, text: str) -> bytes:
     """A ``task.output`` line whose bytes were decoded to ``text``."""
     fields = {"event": "task.output", "task": output.task, "attempt": output.attempt, "stream": output.stream}
     head = f'{{"v":{VERSION},"seq":{stamped.seq},"ts":"{timestamp(stamped.ts)}","run":"{stamped.run}",'
-    return head.encode() + _encoder.encode(fields | {"text": text})[1:] + b"\n"
+    return head.encode() + encode_value(fields | {"text": text})[1:] + b"\n"
 
 
 def decode(line: bytes) -> Stamped:
@@ -219,6 +237,35 @@ def decode(line: bytes) -> Stamped:
     raw = msgspec.json.decode(line, type=_Envelope)
     moment = datetime.datetime.fromisoformat(raw.ts)
     return Stamped(seq=raw.seq, ts=moment.timestamp(), run=raw.run, event=_decoder.decode(line))
+
+
+def schema() -> dict[str, Any]:
+    """JSON Schema (2020-12) of one line: any event, with the envelope's fields.
+
+    More fields, and more kinds of events, may come with the same version; nothing is taken away or changes its type.
+    """
+    (union,), kinds = msgspec.json.schema_components([AnyEvent], ref_template="#/$defs/{name}")
+    envelope = {
+        "v": {"const": VERSION, "description": "Version of the events."},
+        "seq": {"type": "integer", "minimum": 1, "description": "Number of the event in its run."},
+        "ts": {"type": "string", "format": "date-time", "description": "When it was emitted, in UTC."},
+        "run": {"type": "string", "description": "The run's id."},
+    }
+    for reference in union["anyOf"]:
+        kind = kinds[reference["$ref"].rpartition("/")[2]]
+        kind["properties"] = {**envelope, **kind["properties"]}
+        kind["required"] = [*envelope, *kind["required"]]
+    output = kinds[TaskOutput.__name__]
+    del output["properties"]["data"]
+    output["properties"]["text"] = {"type": "string", "description": "What is no UTF-8 is U+FFFD."}
+    output["required"] = [*output["required"][:-1], "text"]
+    output["description"] = "Text that a task wrote, only where it was asked for."
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "An event of taskrun",
+        "anyOf": union["anyOf"],
+        "$defs": kinds,
+    }
 
 
 class _Envelope(msgspec.Struct):

@@ -21,7 +21,7 @@ class FfmpegParser:
         lengths: Seconds of each input, as far as known; read from stderr unless they were told.
     """
 
-    hints = (b"=", b"Duration: ", b"Input #", b"Output #")
+    hints: tuple[bytes, ...] = (b"=", b"Duration: ", b"Input #", b"Output #")
     reads_channel = True
 
     def __init__(self, total: float | None = None) -> None:

@@ -76,7 +76,7 @@ class PercentParser:
     as ``muxing overhead: 3.7%`` has the same shape.
     """
 
-    hints = (b"%",)
+    hints: tuple[bytes, ...] = (b"%",)
     reads_channel = False
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ class FractionParser:
     ``of`` may stand for the slash; then no brackets are needed at the end either: ``Frame 3 of 10``.
     """
 
-    hints = (b"/", b" of ")
+    hints: tuple[bytes, ...] = (b"/", b" of ")
     reads_channel = False
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class TqdmParser:
     been given up: not seen for ``_GIVEN_UP`` seconds in which two others became full.
     """
 
-    hints = (b"%|",)
+    hints: tuple[bytes, ...] = (b"%|",)
     reads_channel = False
     _GIVEN_UP = 5.0
 

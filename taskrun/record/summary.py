@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
+from taskrun import events
 from taskrun.model import State, Value
-
-if TYPE_CHECKING:
-    from taskrun import events
 
 VERSION = 1
 
@@ -123,7 +119,9 @@ def durations(tasks: dict[str, TaskSummary]) -> dict[str, float]:
     }
 
 
-encode = msgspec.json.Encoder().encode
+def encode(summary: RunSummary) -> bytes:
+    """What is written to ``run.json``."""
+    return events.encode_value(summary)
 
 
 def decode(data: bytes) -> RunSummary:
