@@ -1,0 +1,111 @@
+"""The executor of this machine on the contract suite's bench: real hosts, real programs and real Python workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+from support.fakes import attempt_of
+
+from taskrun.events import TaskOutput
+from taskrun.execute.clocks import RunClock
+from taskrun.execute.equipment import Equipment
+from taskrun.execute.local import LocalExecutor
+from taskrun.link import TemplateSpec, open_link
+from taskrun.model import BinaryCommand, PythonCall
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from support.fakes import Recorder
+
+    from taskrun.model import Attempt
+
+_PROGRAMS = {
+    "succeed": "echo ready",
+    "fail": "echo ready; exit 3",
+    "last": "echo ready; exec sleep 600",
+    "resist": "trap '' INT TERM HUP QUIT; echo ready; while :; do sleep 0.05; done",
+}
+_CALLS = '''
+import signal, sys, time
+
+def succeed():
+    print("ready", flush=True)
+
+def fail():
+    print("ready", flush=True)
+    sys.exit(3)
+
+def last():
+    print("ready", flush=True)
+    time.sleep(600)
+
+def resist():
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
+    print("ready", flush=True)
+    while True:
+        time.sleep(0.05)
+'''
+
+
+class LocalBench:
+    """Programs in shells."""
+
+    clock = None
+
+    def __init__(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="taskrun-bench-")
+        with open(os.path.join(self._folder, "bench_calls.py"), "w") as file:
+            file.write(_CALLS)
+
+    @contextlib.asynccontextmanager
+    async def executor(self) -> AsyncIterator[LocalExecutor]:
+        async with open_link() as link, trio.open_nursery() as nursery:
+            equipment = Equipment(
+                link=link,
+                clock=RunClock(trio.current_time),
+                folder=None,
+                checkpoints=None,
+                template=TemplateSpec(python=sys.executable, sys_path=(self._folder,), cwd=self._folder, env=_environ()),
+                give_terminal=contextlib.nullcontext,
+            )
+            nursery.start_soon(equipment.outputs.serve)
+            nursery.start_soon(equipment.controls.serve)
+            try:
+                executor = LocalExecutor(equipment)
+                yield executor
+                assert list(executor.running()) == []
+            finally:
+                nursery.cancel_scope.cancel()
+                equipment.close()
+
+    def attempt(self, act: str, task: str, **keys: Any) -> Attempt:
+        command = BinaryCommand(argv=("sh", "-c", _PROGRAMS[act]))
+        return self._completed(attempt_of(task, **keys), command)
+
+    def _completed(self, attempt: Attempt, command: BinaryCommand | PythonCall) -> Attempt:
+        return msgspec.structs.replace(attempt, command=command, cwd=self._folder, env=_environ())
+
+    async def wait_ready(self, recorder: Recorder, task: str) -> None:
+        await recorder.wait_for(
+            lambda event: isinstance(event, TaskOutput) and event.task == task and b"ready" in event.data
+        )
+
+
+class PythonBench(LocalBench):
+    """Calls in forked workers."""
+
+    def attempt(self, act: str, task: str, **keys: Any) -> Attempt:
+        return self._completed(attempt_of(task, **keys), PythonCall(target=f"bench_calls:{act}"))
+
+
+def _environ() -> dict[str, str]:
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return {**os.environ, "PYTHONPATH": root}
