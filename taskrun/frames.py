@@ -12,7 +12,10 @@ import errno
 import marshal
 import os
 import sys
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 _FORMAT = 2
 MAX_FRAME = 256 << 20  # bytes; no message comes near it, so a longer one is noise

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from taskrun.host.loop import now
 from taskrun.host.marks import marks_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskrun.host.leader import Leader
     from taskrun.host.platform import Platform, Seen

@@ -6,10 +6,10 @@ import heapq
 import os
 import select
 import time
-from typing import TYPE_CHECKING
 
 from taskrun.host.signals import signal
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from taskrun.host.marks import marks_of
 from taskrun.host.signals import signal
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskrun.host.platform import Platform, Seen
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import _socket
-import contextlib
 import os
-from typing import TYPE_CHECKING
 
 from taskrun.host.signals import signal
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskrun.host.platform import Platform
 
@@ -46,8 +45,10 @@ def serve(fd: int, *, soft_files: int | None, forked: bool, platform: Platform |
 
 def leave_everything(fd: int) -> int:
     """Own session, no handlers, no blocked signals, no descriptors but ``fd``; returns its new number."""
-    with contextlib.suppress(PermissionError):  # exec'd as a session leader already
+    try:  # noqa: SIM105 - contextlib is slow to import
         os.setsid()
+    except PermissionError:
+        pass  # exec'd as a session leader already
     reset_signals()
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
 
 from taskrun.frames import Disconnected, MalformedFrame
 from taskrun.host.freezer import Freezer
@@ -15,8 +14,10 @@ from taskrun.host.reaper import Reaper
 from taskrun.host.signals import signal
 from taskrun.host.templates import Templates
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from taskrun.host.control import Control
     from taskrun.host.loop import Loop

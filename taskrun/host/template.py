@@ -5,12 +5,14 @@ from __future__ import annotations
 import _socket
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskrun.host.control import Control
 from taskrun.host.serve import reset_signals
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
     from taskrun.host.launch import Launcher
 
 IN_HAND = 16  # requests that a template has at once; the rest waits here, so that its death costs little

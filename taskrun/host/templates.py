@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, Any
 
 from taskrun.frames import Disconnected, MalformedFrame
 from taskrun.host.ending import how_it_ended
@@ -15,8 +14,10 @@ from taskrun.host.marks import add_mark, marks_of
 from taskrun.host.signals import signal
 from taskrun.host.template import IN_HAND, Request, Template
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from taskrun.host.launch import Launcher
     from taskrun.host.loop import Loop

@@ -48,6 +48,15 @@ def state_of(pid: int) -> str:
         return ""
 
 
+def name_of(pid: int) -> str:
+    """The kernel's name for it; empty: it is gone."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
 class Census:
     """Processes that were seen alive, to be looked for again."""
 

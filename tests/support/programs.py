@@ -51,11 +51,11 @@ def daemon(*, clear: bool = False, wait: float = 0.0, seconds: float = 60.0) -> 
     """Leaves a daemon behind: forked twice, in its own session, its streams closed.
 
     Args:
-        clear: Its environment is empty (it execs a sleep with none).
+        clear: Its environment is empty.
         wait: How long the leader waits for it before it exits 0.
         seconds: How long the daemon lives.
     """
-    live = f"os.execve('/bin/sleep', ['sleep', '{seconds}'], {{}})" if clear else f"time.sleep({seconds})"
+    env = "{}" if clear else "os.environ"
     return python(
         f"""
 reading, writing = os.pipe()
@@ -67,7 +67,7 @@ if os.fork() == 0:
         null = os.open('/dev/null', os.O_RDWR)
         for fd in (0, 1, 2): os.dup2(null, fd)
         os.closerange(3, 64)
-        {live}
+        os.execve('/bin/sleep', ['sleep', '{seconds}'], {env})
     os._exit(0)
 os.wait()
 print('daemon', os.read(reading, 20).decode(), flush=True)
