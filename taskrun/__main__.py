@@ -25,7 +25,7 @@ def main() -> None:
     if sys.platform == "win32":
         sys.stderr.write("taskrun: Windows is not supported: taskrun needs POSIX processes and signals (WSL works)\n")
         sys.exit(2)
-    import _signal
+    import _signal  # type: ignore[import-not-found]  # the C half of signal, which mypy knows no stub of
     import os
 
     _open_missing_descriptors()
@@ -47,7 +47,7 @@ def _open_missing_descriptors() -> None:
     """Fills descriptors 0 to 2 if the caller closed them, so that no pipe of a task ever lands there."""
     import os
 
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:  # noqa: PLR2004 - the standard three
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
 

@@ -6,7 +6,7 @@ emitted them. ``TaskOutput`` carries raw bytes in memory and decoded text on the
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -189,7 +189,7 @@ _decoder = msgspec.json.Decoder(type=AnyEvent)
 
 def timestamp(seconds: float) -> str:
     """RFC 3339 in UTC with milliseconds, as in every event."""
-    moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
 
 
@@ -235,7 +235,7 @@ def decode(line: bytes) -> Stamped:
         msgspec.DecodeError: It is no JSON, no event, or of a kind that this version does not know.
     """
     raw = msgspec.json.decode(line, type=_Envelope)
-    moment = datetime.datetime.fromisoformat(raw.ts)
+    moment = dt.datetime.fromisoformat(raw.ts)
     return Stamped(seq=raw.seq, ts=moment.timestamp(), run=raw.run, event=_decoder.decode(line))
 
 

@@ -21,7 +21,7 @@ class Value(msgspec.Struct, frozen=True, kw_only=True):
 # --- states -----------------------------------------------------------------------------------------------------------
 
 
-class State(str, enum.Enum):
+class State(enum.StrEnum):
     """Where a task stands in a run. The values are the words of events, records and messages."""
 
     PENDING = "pending"  # waits for dependencies, a slot or a limit
@@ -44,7 +44,7 @@ class State(str, enum.Enum):
 _UNSETTLED = frozenset({State.PENDING, State.RUNNING, State.READY, State.WAITING})
 
 
-class OnFailure(str, enum.Enum):
+class OnFailure(enum.StrEnum):
     """What a failure that stands does to the rest of the run."""
 
     FINISH = "finish"  # start nothing new, let running tasks end
@@ -52,7 +52,7 @@ class OnFailure(str, enum.Enum):
     CONTINUE = "continue"  # run all that can still succeed
 
 
-class Clock(str, enum.Enum):
+class Clock(enum.StrEnum):
     """The clocks of an attempt, by the name of the key that sets them, and the run's own."""
 
     TIMEOUT = "timeout"  # the whole attempt
@@ -406,7 +406,7 @@ class ProjectError(TaskrunError):
         self.diagnostics = diagnostics
 
 
-class NothingMatched(TaskrunError):
+class NothingMatched(TaskrunError):  # noqa: N818 - it names what happened
     """A glob or a pick on the command line matched no task."""
 
 

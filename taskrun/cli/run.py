@@ -97,13 +97,17 @@ def _positive(ctx: click.Context, param: click.Parameter, value: int | None) -> 
 @click.option("-f", "--file", metavar="FILE", help="The file, instead of tasks.toml here or in a parent.")
 @click.option("-j", "--jobs", type=int, metavar="N", callback=_positive, envvar="TASKRUN_JOBS", help="Slots.")
 @click.option("--limit", "limits", type=Limit(), multiple=True, metavar="NAME=N", help="Set a named limit.")
-@click.option("--on-failure", type=click.Choice(["finish", "stop", "continue"]), help="What a failure does to the rest.")
+@click.option(
+    "--on-failure", type=click.Choice(["finish", "stop", "continue"]), help="What a failure does to the rest."
+)
 @click.option("-k", "--keep-going", is_flag=True, help="The same as --on-failure continue.")
 @click.option("--deadline", type=Duration(), metavar="TIME", help="Stop the whole run after this time.")
 @click.option("--grace", type=Duration(), metavar="TIME", help="Time between asking a task to stop and killing it.")
 @click.option("--dry-run", is_flag=True, help="Say what would run, and start and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: as JSON.")
-@click.option("--ui", type=click.Choice(["auto", "live", "plain", "none"]), envvar="TASKRUN_UI", help="Show the run so.")
+@click.option(
+    "--ui", type=click.Choice(["auto", "live", "plain", "none"]), envvar="TASKRUN_UI", help="Show the run so."
+)
 @click.option(
     "--output",
     type=click.Choice(["auto", "stream", "group", "failed", "none"]),

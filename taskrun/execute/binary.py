@@ -38,7 +38,7 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
         emit(started(attempt, process))
         return await watch(running, sink)
     except HostLost as lost:
-        return running.lost(str(lost), log=sink.log_path)
+        return running.lost(f"the process supervising it was lost ({lost})", log=sink.log_path)
     finally:
         sink.close()
 
@@ -97,7 +97,7 @@ async def _spawn(
             os.close(out)
             os.close(err)
     finally:
-        if stdin is not None and stdin > 2:  # noqa: PLR2004 - 0 is taskrun's own and stays open
+        if stdin is not None and stdin > 2:
             os.close(stdin)
 
 

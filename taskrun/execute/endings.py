@@ -52,7 +52,7 @@ def duration(seconds: float) -> str:
     """For people: ``250ms``, ``1.5s``, ``2m30s``, ``1h05m``."""
     if seconds < 1:
         return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:  # noqa: PLR2004 - a minute
+    if seconds < 60:
         return f"{seconds:.3g}s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

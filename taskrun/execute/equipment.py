@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from taskrun.execute.fifo import Fifos
@@ -10,6 +9,7 @@ from taskrun.execute.pump import Pump
 from taskrun.execute.running import Running
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable
 
     from taskrun.execute.clocks import RunClock

@@ -35,9 +35,7 @@ async def arrange(attempt: Attempt, argv: tuple[str, ...], sink: Sink, equipment
     return arguments.instrument(argv, sink.fifo_path)
 
 
-async def _ask_lengths(
-    attempt: Attempt, argv: tuple[str, ...], sink: Sink, equipment: Equipment
-) -> list[float | None]:
+async def _ask_lengths(attempt: Attempt, argv: tuple[str, ...], sink: Sink, equipment: Equipment) -> list[float | None]:
     lengths: list[float | None] = []
     with trio.move_on_after(_PATIENCE):
         for source in arguments.inputs(argv):

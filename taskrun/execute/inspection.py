@@ -97,9 +97,7 @@ def _wire_site(number: int, site: CallSite) -> WireSite:
     )
 
 
-def _diagnostics(
-    reply: InspectReply, sites: Sequence[CallSite], diagnostic: MakeDiagnostic
-) -> tuple[Diagnostic, ...]:
+def _diagnostics(reply: InspectReply, sites: Sequence[CallSite], diagnostic: MakeDiagnostic) -> tuple[Diagnostic, ...]:
     found: list[Diagnostic] = []
     told: set[tuple[str, str]] = set()  # a foreach repeats its mistakes
     for site in sites:
@@ -135,9 +133,7 @@ def _of_target(site: CallSite, mistake: Mistake, code: str, diagnostic: MakeDiag
     return msgspec.structs.replace(found, notes=tuple(notes))
 
 
-def _of_argument(
-    site: CallSite, problem: CallProblem, reply: InspectReply, diagnostic: MakeDiagnostic
-) -> Diagnostic:
+def _of_argument(site: CallSite, problem: CallProblem, reply: InspectReply, diagnostic: MakeDiagnostic) -> Diagnostic:
     inside = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem.path)
     name = f"argument `{problem.argument}{inside}` of " if problem.argument else ""
     notes = []

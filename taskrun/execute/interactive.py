@@ -11,13 +11,24 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from taskrun.execute.binary import open_stdin, started
 from taskrun.host import platform
 from taskrun.host.launch import LaunchFailed, find_program
 from taskrun.link import SpawnError, Usage
-from taskrun.model import BinaryCommand, Clocks, Leftover, SpawnFailed, Stopped
+from taskrun.model import (
+    BinaryCommand,
+    CancelKind,
+    CancelReason,
+    Clocks,
+    Leftover,
+    Signaled,
+    SpawnFailed,
+    State,
+    Stopped,
+)
 
 if TYPE_CHECKING:
     from taskrun.events import Emit
@@ -41,7 +52,7 @@ class TerminalProcess:
         """Waits for its end; may be called again after a cancel."""
         while self._usage is None:
             await _wait_exit(self.pid)
-            pid, status, rusage = os.wait4(self.pid, os.WNOHANG)
+            pid, status, rusage = os.wait4(self.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
             if pid:
                 self._usage = Usage(
                     status=status,
@@ -82,7 +93,7 @@ async def _kill_left_over(known: set[int]) -> tuple[Leftover, ...]:
                 found.setdefault(stray.pid, Leftover(pid=stray.pid, command=here.command(stray.pid)))
                 here.signal(stray, signal.SIGKILL)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(stray.pid, os.WNOHANG)
+                os.waitpid(stray.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
         if not strays:
             break
         await trio.sleep(_ROUND)
@@ -98,13 +109,13 @@ async def _wait_exit(pid: int) -> None:
         finally:
             os.close(fd)
         return
-    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+    while os.waitid(os.P_PID, pid, options) is None:  # noqa: ASYNC110, ASYNC222 - no pidfd: it asks, and does not wait
         await trio.sleep(_POLL)
 
 
 async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outcome:
     """From the attempt to its outcome, with the terminal lent to it."""
-    attempt = running.attempt
     if running.stopping is not None:
         return running.without_process(Stopped(reason=running.stopping.reason))
     equipment.outputs.hold("terminal")
@@ -134,7 +145,9 @@ async def _at_the_terminal(running: Running, host: int, emit: Emit) -> Outcome:
 
 
 def _spawn(attempt: Attempt) -> int:
-    """Starts it, and returns its pid, with SIGTSTP blocked in this thread: a stop between vfork and exec would leave the runner hanging.
+    """Starts it and returns its pid.
+
+    SIGTSTP is blocked in this thread meanwhile: a stop between vfork and exec would leave the runner hanging.
 
     Raises:
         SpawnError: With the reason.
@@ -167,8 +180,12 @@ def _spawn(attempt: Attempt) -> int:
             os.close(stdin)
 
 
-def interrupted(outcome: Outcome) -> bool:
+def was_interrupted(outcome: Outcome) -> bool:
     """Whether the task died of the keyboard's SIGINT: then the user meant the run."""
-    return outcome.signal == signal.SIGINT
+    return isinstance(outcome.ending, Signaled) and outcome.ending.signal == signal.SIGINT
 
 
+def as_cancelled(outcome: Outcome) -> Outcome:
+    """The outcome of a task that the user interrupted: it has not failed."""
+    reason = CancelReason(kind=CancelKind.SIGNAL, detail=signal.SIGINT.name)
+    return msgspec.structs.replace(outcome, state=State.CANCELLED, ending=Stopped(reason=reason), reason=str(reason))

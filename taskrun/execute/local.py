@@ -48,10 +48,13 @@ class LocalExecutor:
             match attempt.command:
                 case BinaryCommand() if attempt.interactive:
                     async with self._one_at_the_terminal:
+                        self.hold_clocks()  # nobody reads the others' output meanwhile
                         outcome = await interactive.carry_out(running, self._equipment, emit)
-                    if interactive.interrupted(outcome) and running.stopping is None:
-                        self._on_keyboard_interrupt()
-                    return outcome
+                        self.release_clocks()
+                    if not interactive.was_interrupted(outcome):
+                        return outcome
+                    self._on_keyboard_interrupt()
+                    return interactive.as_cancelled(outcome)
                 case BinaryCommand():
                     return await binary.carry_out(running, self._equipment, emit)
                 case PythonCall():

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from taskrun.execute.pump import Stream
     from taskrun.execute.running import Running
     from taskrun.link import Process, Usage
-    from taskrun.model import Attempt, Ending, Outcome
+    from taskrun.model import Ending, Outcome
 
 IMPORT_TIMEOUT = 60.0
 """Seconds that a module's import may take: it is not the task's own time, and a hanging one must end somewhere."""
@@ -44,7 +44,7 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
     except SpawnError as error:
         return running.without_process(error.failure)
     except HostLost as lost:
-        return running.lost(str(lost), log=call.sink.log_path)
+        return running.lost(f"the process supervising it was lost ({lost})", log=call.sink.log_path)
     finally:
         call.close()
 

@@ -16,10 +16,9 @@ from taskrun.model import ClockHit, Lost, Outcome, State, Stopped
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from taskrun.model import Clocks
     from taskrun.execute.clocks import RunClock
     from taskrun.link import Usage
-    from taskrun.model import Attempt, Clock, Ending, StopRequest
+    from taskrun.model import Attempt, Clock, Clocks, Ending, StopRequest
 
 # A killed process that does not die is in uninterruptible sleep. The host reports it after 5 s; this is for the case
 # that it does not.
@@ -126,7 +125,8 @@ class Running:
         while True:
             if self._request is not None and self._request is not self._asked:
                 self._ask_because(self._request)
-            with trio.CancelScope(deadline=self._clock.real(self._next_look())) as self._scope:
+            scope = self._scope = trio.CancelScope(deadline=self._clock.real(self._next_look()))
+            with scope:
                 try:
                     usage = await process.wait()
                 finally:
@@ -200,7 +200,9 @@ class Running:
             return Stopped(reason=self._asked.reason, killed=self._killed)
         return own
 
-    def outcome(self, usage: Usage, own: Ending | None = None, *, result: Any = None, log: str | None = None) -> Outcome:
+    def outcome(
+        self, usage: Usage, own: Ending | None = None, *, result: Any = None, log: str | None = None
+    ) -> Outcome:
         """Puts the outcome together; ``own`` is what a worker reported, else the wait status speaks."""
         if usage.status is None:
             survivors = ", ".join(f"{left.command} ({left.pid})" for left in usage.unkillable)
@@ -237,7 +239,6 @@ class Running:
         )
 
     def lost(self, why: str, *, log: str | None = None) -> Outcome:
-        """The host died; what had been decided before still counts."""
+        """Nobody knows how it ended, for this reason; what had been decided before still counts."""
         ending = self.ending(Lost(why=why))
         return self.without_process(ending, log=log)
-

@@ -17,7 +17,7 @@ _QUIET = 0.2
 
 
 async def read_shell(link: Link, command: str, env: dict[str, str], cwd: str) -> str:
-    """stdout of ``sh -eu -c command``; its stderr goes to ours.
+    """Stdout of ``sh -eu -c command``; its stderr goes to ours.
 
     Raises:
         ShellFailed: It failed, took longer than 10 s, or wrote more than 16 MiB.

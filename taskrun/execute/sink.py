@@ -9,10 +9,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from taskrun.events import TaskMessage, TaskOutput, TaskProgress
+from taskrun.model import State
 from taskrun.output.reader import ProgressReader
 from taskrun.output.samples import Message, Output, Unknown
 from taskrun.output.tracker import Tracker
-from taskrun.model import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -177,7 +177,9 @@ class Sink:
         """A clock has run out: what the program is doing goes to its log before it is stopped."""
         text = await self._equipment.link.describe(process)
         if text:
-            self.stderr(f"taskrun: {hit.clock.value} after {hit.after:g}s; the process at that moment:\n{text}\n".encode())
+            self.stderr(
+                f"taskrun: {hit.clock.value} after {hit.after:g}s; the process at that moment:\n{text}\n".encode()
+            )
 
     # --- the end
 

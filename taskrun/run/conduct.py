@@ -48,6 +48,7 @@ class Conductor:
         self._host = host
         self._terminal = Terminal()
         self._link: Link | None = None
+        self._desk = SignalDesk(self)
         self._setup = trio.CancelScope()
         self._interrupted: signal.Signals | None = None  # before there was a run
         self._run: UnderWay | None = None
@@ -56,7 +57,7 @@ class Conductor:
         """The whole of it; returns when nothing that it started is left."""
         result = RunResult()
         async with trio.open_nursery() as nursery:
-            await nursery.start(SignalDesk(self).serve, taken())
+            await nursery.start(self._desk.serve, taken())
             try:
                 async with open_link(self._host) as self._link:
                     result = await self._with_link(self._link)
@@ -73,7 +74,7 @@ class Conductor:
             warnings = await inspect_calls(link, self._setting, selection)
         if selection is None or self._interrupted is not None:
             return self._nothing_started()
-        self._run = UnderWay(self._setting, link, selection, self._terminal)
+        self._run = UnderWay(self._setting, link, selection, self._terminal, self._desk.stop)
         return await self._run.carry_out(warnings)
 
     async def _select(self, link: Link) -> Selection:

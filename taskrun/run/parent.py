@@ -20,6 +20,6 @@ _PARENT = os.getppid()  # at import: as early as possible, so that a parent that
 
 async def watch_parent(gone: Callable[[], None]) -> None:
     """Calls ``gone`` once, when the parent is another than at the start."""
-    while os.getppid() == _PARENT:
+    while os.getppid() == _PARENT:  # noqa: ASYNC110 - nobody sends an event for this
         await trio.sleep(_LOOK)
     gone()

@@ -1,4 +1,4 @@
-"""From the options to a checked project and a resolver that knows what was asked for. Starts nothing, imports no trio."""
+"""From options to a checked project and a resolver that knows what was asked for. Starts nothing, imports no trio."""
 
 from __future__ import annotations
 

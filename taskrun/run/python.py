@@ -40,7 +40,9 @@ def interpreter(project: Project, environ: Mapping[str, str]) -> str | None:
         path = os.path.join(project.root, os.path.expanduser(project.run.python))
         return None if _is_own(path) else path
     for folder in (environ.get("VIRTUAL_ENV"), os.path.join(project.root, ".venv")):
-        if folder and glob.glob(os.path.join(glob.escape(folder), "lib/python3.*/site-packages/taskrun_cli-*.dist-info")):
+        if folder and glob.glob(
+            os.path.join(glob.escape(folder), "lib/python3.*/site-packages/taskrun_cli-*.dist-info")
+        ):
             path = os.path.join(folder, "bin", "python")
             return None if _is_own(path) else path
     return None

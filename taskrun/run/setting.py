@@ -40,7 +40,7 @@ class ShellReader:
         self.read: Callable[[str, dict[str, str]], str] | None = None
 
     def __call__(self, command: str, env: dict[str, str]) -> str:
-        """stdout of a command line."""
+        """Stdout of a command line."""
         assert self.read is not None, "a source was read before there was a host"
         return self.read(command, env)
 
@@ -100,5 +100,3 @@ def display(setting: Setting, named: str | None) -> Settings:
         named=named,
         terminal_width=width,
     )
-
-

@@ -48,9 +48,7 @@ class Answers(Protocol):
 
 def taken() -> tuple[signal.Signals, ...]:
     """The signals that this run answers: HUP, INT and QUIT stay ignored where the caller had them ignored."""
-    kept = [
-        number for number in _STOPPING if not (number in _IGNORABLE and signal.getsignal(number) is signal.SIG_IGN)
-    ]
+    kept = [number for number in _STOPPING if not (number in _IGNORABLE and signal.getsignal(number) is signal.SIG_IGN)]
     return (*kept, *_OTHERS)
 
 
@@ -88,16 +86,17 @@ class SignalDesk:
             case signal.SIGUSR1:
                 self._answers.show_status()
             case _:
-                self._stop(number)
+                self.stop(number)
 
-    def _stop(self, number: signal.Signals) -> None:
+    def stop(self, number: signal.Signals) -> None:
+        """Counts a signal that stops the run; an interactive task's Ctrl+C, which reaches us by two ways, is one."""
         now = trio.current_time()
         last = self._last.get(number)
         self._last[number] = now
         if last is not None and now - last < _SAME:
             return
         self._stops += 1
-        if self._stops <= 2:  # noqa: PLR2004 - the third leaves
+        if self._stops <= 2:
             self._answers.cancel(number, kill=self._stops > 1)
         else:
             self._answers.leave(number)

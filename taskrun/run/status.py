@@ -75,5 +75,3 @@ def of_the_task(end: TaskEnd) -> int:
     if end.exit_code is not None:
         return end.exit_code
     return 0 if end.state in {State.SUCCEEDED.value, State.SKIPPED.value} else FAILED
-
-

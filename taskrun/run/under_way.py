@@ -36,7 +36,7 @@ from taskrun.run.status import Tally, of_the_task
 from taskrun.schedule import Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from taskrun.events import AnyEvent
     from taskrun.link import Link
@@ -58,9 +58,20 @@ def affordable(jobs: int) -> int:
 
 
 class UnderWay:
-    """One run that has begun."""
+    """One run that has begun.
 
-    def __init__(self, setting: Setting, link: Link, selection: Selection, terminal: Terminal) -> None:
+    Args:
+        on_interrupt: Told when an interactive task died of the keyboard's SIGINT.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        link: Link,
+        selection: Selection,
+        terminal: Terminal,
+        on_interrupt: Callable[[signal.Signals], None],
+    ) -> None:
         self._setting = setting
         self._link = link
         self._selection = selection
@@ -107,7 +118,7 @@ class UnderWay:
             template=template_of(setting),
             give_terminal=self._lent_terminal,
         )
-        self._executor = LocalExecutor(self._equipment, on_keyboard_interrupt=self._on_keyboard_interrupt)
+        self._executor = LocalExecutor(self._equipment, on_keyboard_interrupt=lambda: on_interrupt(signal.SIGINT))
         self._scheduler = Scheduler(
             self._plan,
             self._executor,
@@ -259,9 +270,6 @@ class UnderWay:
 
     def _on_record_trouble(self, clause: str) -> None:
         self._facts.warn("record", clause)
-
-    def _on_keyboard_interrupt(self) -> None:
-        self.interrupt(signal.SIGINT, kill=False)
 
     def _on_parent_gone(self) -> None:
         self._cancel(CancelReason(kind=CancelKind.PARENT), signal.SIGTERM)
