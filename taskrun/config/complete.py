@@ -105,13 +105,15 @@ def _task(name: str, own: dict[str, Any], common: dict[str, Any]) -> TaskSpec:
     """Completes what a task says from what the defaults say."""
     fields = _merged(name, own, common) if common else own
     if not _IN_PARTS.isdisjoint(fields):
-        _put_together(fields)
+        fields = _put_together(fields)
     if "run" in fields and "progress" not in fields and is_ffmpeg(fields["run"][0]):
         fields["progress"] = _FFMPEG
     return TaskSpec(name=name, **fields)
 
 
-def _put_together(fields: dict[str, Any]) -> None:
+def _put_together(parts: dict[str, Any]) -> dict[str, Any]:
+    """Clocks, retries and what was taken away, as ``TaskSpec`` has them."""
+    fields = dict(parts)
     clocks = {clock: fields.pop(clock) for clock in _CLOCKS & fields.keys()}
     if clocks:
         fields["clocks"] = Clocks(**clocks)
@@ -120,6 +122,7 @@ def _put_together(fields: dict[str, Any]) -> None:
     for field, off in _OFF.items():
         if field in fields and fields[field] is None:
             fields[field] = off
+    return fields
 
 
 def _merged(name: str, own: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:

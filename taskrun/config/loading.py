@@ -54,21 +54,32 @@ def load_text(text: str, *, path: str = "tasks.toml", root: str | None = None, t
             gc.enable()
 
 
+def check_document(document: dict[str, Any], source: SourceFile, root: str, mistakes: Mistakes) -> Project:
+    """Checks a document as tomli read it, and completes it.
+
+    Args:
+        document: The project's table.
+        source: Where it stands.
+        root: Absolute folder that relative paths start at.
+        mistakes: Grows; where it is not empty afterwards, what is returned must not be used.
+    """
+    try:
+        msgspec.convert(document, FileTable)
+    except msgspec.ValidationError:
+        from taskrun.config.walk import walk
+
+        document = walk(document, mistakes)
+    project = complete(document, source, root, mistakes)
+    check(project, document, mistakes)
+    return project
+
+
 def _load(source: SourceFile, root: str) -> Project:
     mistakes = Mistakes(source)
     try:
-        document = _document(source)
-        try:
-            msgspec.convert(document, FileTable)
-        except msgspec.ValidationError:
-            from taskrun.config.walk import walk
-
-            document = walk(document, mistakes)
-        project = complete(document, source, root, mistakes)
-        check(project, document, mistakes)
+        project = check_document(_document(source), source, root, mistakes)
     except RecursionError:
         mistakes.add("syntax", "arrays or tables in each other are too deep", ())
-        raise ProjectError(mistakes.sorted()) from None
     if mistakes:
         raise ProjectError(mistakes.sorted())
     return project
