@@ -82,14 +82,7 @@ class Environments:
         return {name: value for name, value in environ.items() if name not in words} if words else environ
 
     def _table(self, table: Mapping[str, str], rendering: Rendering, place: Place) -> dict[str, str | Unknown]:
-        values: dict[str, str | Unknown] = {}
-        for name, raw in table.items():
-            if not name or "=" in name or "\0" in name:
-                mistake = Mistake("bad-variable", f"`{name}` cannot be the name of a variable")
-                self._mistakes.add(mistake, (*place, name), "key")
-                continue
-            values[name] = rendering.text(raw, (*place, name))
-        return values
+        return {name: rendering.text(raw, (*place, name)) for name, raw in table.items()}
 
     def _finished(self, environ: dict[str, str], *, interactive: bool) -> dict[str, str]:
         """Add what every task sees. Settings of the user's stay as they are."""

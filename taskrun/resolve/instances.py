@@ -68,6 +68,13 @@ class Expansion:
         every = range(len(self._texts))
         return list(every) if self._picked is None else [index for index in every if index in self._picked]
 
+    def left(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Return those of some instances that the picks leave."""
+        if self._picked is None:
+            return tuple(names)
+        picked = {self.names[index] for index in self._picked}
+        return tuple(name for name in names if name in picked)
+
     def pick(self, key: str, pattern: str) -> bool:
         """Leave only instances whose value of ``key`` is, or matches, ``pattern``; return whether there are any."""
         position = self._key_names.index(key)

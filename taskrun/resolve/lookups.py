@@ -21,22 +21,39 @@ class LookUp(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         text: As written.
         parts: Of its name, between the dots.
-        before: What stands before it, as much as tells it from the same look-up further left.
+        string: The string that it stands in.
+        start: Where in it.
     """
 
     text: str
     parts: tuple[str, ...]
-    before: str = ""
+    string: str
+    start: int
 
     @property
     def name(self) -> str:
         """The name without its braces."""
         return ".".join(self.parts)
 
+    @property
+    def before(self) -> str:
+        """What stands before it, as much as tells it from the same look-up further left; for messages."""
+        end = self.start + len(self.text)
+        for begin in range(self.start, max(self.start - _MOST_BEFORE, -1), -1):
+            if self.string.find(self.string[begin:end]) == begin:
+                return self.string[begin : self.start]
+        return ""
+
+
+def at(look_up: LookUp, mistake: Mistake) -> Mistake:
+    """Return a mistake that is now one of this look-up."""
+    return mistake.at(look_up.text, look_up.before)
+
 
 Template: TypeAlias = tuple[str | LookUp, ...]
 
 _NAME = re.compile(r"[\w-]+(?:\.[\w-]+)*")
+_MOST_BEFORE = 200  # characters; a message that points a little too far left is not worth more
 _LITERAL = "write `{{{{` for a literal `{{`"
 
 
@@ -51,12 +68,12 @@ def parse(text: str) -> Template:
     literal = ""
     at = 0
     while (start := text.find("{{", at)) >= 0:
-        braces = len(text[start:]) - len(text[start:].lstrip("{"))
-        if braces >= 4:
+        if text.startswith("{{{{", start):
             literal += text[at:start] + "{{"
             at = start + 4
             continue
-        start += braces - 2  # of three braces the first is a literal one
+        if text.startswith("{{{", start):
+            start += 1  # of three braces the first is a literal one
         literal += text[at:start]
         look_up = _read_look_up(text, start)
         if literal:
@@ -79,14 +96,7 @@ def _read_look_up(text: str, start: int) -> LookUp:
     if not _NAME.fullmatch(name):
         message = f"`{name}` is not a name that can be looked up" if name else "this look-up is empty"
         raise Mistake("look-up", message, label=f"a look-up is one name; {_LITERAL}", within=written)
-    return LookUp(written, tuple(name.split(".")), _before(text, written, start))
-
-
-def _before(text: str, written: str, start: int) -> str:
-    begin = start
-    while begin > 0 and text.find(text[begin : start + len(written)]) != begin:
-        begin -= 1
-    return text[begin:start]
+    return LookUp(written, tuple(name.split(".")), text, start)
 
 
 def is_exact(template: Template) -> bool:
@@ -95,8 +105,13 @@ def is_exact(template: Template) -> bool:
 
 
 def has_look_up(text: str, name: str) -> bool:
-    """Whether a string that has been checked looks up ``name``."""
-    return "{{" in text and any(isinstance(part, LookUp) and part.name == name for part in parse(text))
+    """Whether a string looks up ``name``; one that cannot be read does not."""
+    if "{{" not in text:
+        return False
+    try:
+        return any(isinstance(part, LookUp) and part.name == name for part in parse(text))
+    except Mistake:
+        return False
 
 
 def strings(value: Any, place: tuple[str | int, ...]) -> Iterator[tuple[str, tuple[str | int, ...]]]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from taskrun.config.source import SourceFile
-    from taskrun.resolve.lookups import LookUp
 
 Place: TypeAlias = tuple[str | int, ...]
 
@@ -40,10 +39,10 @@ class Mistake(Exception):  # noqa: N818 - it is a user's mistake on its way to a
         self.within = within
         self.before = ""
 
-    def at(self, look_up: LookUp) -> Mistake:
-        """Say which look-up is meant."""
-        self.within = look_up.text
-        self.before = look_up.before
+    def at(self, within: str, before: str) -> Mistake:
+        """Say which part of the string is meant."""
+        self.within = within
+        self.before = before
         return self
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from taskrun.config.mistakes import suggestion
 from taskrun.config.sources import RESERVED
@@ -13,9 +13,24 @@ from taskrun.resolve.paths import ATTRIBUTES, FilePath
 from taskrun.resolve.values import UNKNOWN, Loose, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from taskrun.resolve.sources import Sources
+
+class Variables(Protocol):
+    """What `vars.X` looks up."""
+
+    @property
+    def names(self) -> Iterable[str]:
+        """The entries of `[vars]`."""
+        ...
+
+    def var(self, name: str) -> Any:
+        """Return the value of one; ``UNKNOWN`` where its mistake has been reported.
+
+        Raises:
+            Mistake: There is no such entry.
+        """
+        ...
 
 
 class Facts(Value, frozen=True, kw_only=True):
@@ -54,17 +69,17 @@ class Names:
         keys: Values of the instance's `foreach` keys; ``None`` where there is no instance (`[vars]`, `[env]`).
     """
 
-    __slots__ = ("_facts", "_sources", "_tries", "environ", "keys")
+    __slots__ = ("_facts", "_tries", "_variables", "environ", "keys")
 
     def __init__(
         self,
-        sources: Sources,
+        variables: Variables,
         facts: Facts,
         environ: Mapping[str, str | Unknown],
         keys: Mapping[str, Any] | None = None,
         tries: Tries | None = None,
     ) -> None:
-        self._sources = sources
+        self._variables = variables
         self._facts = facts
         self.environ = environ
         self.keys = keys
@@ -81,7 +96,7 @@ class Names:
             return descend(self.keys[first], rest, first)
         match first, rest:
             case "vars", [name, *below]:
-                return descend(self._sources.var(name), below, f"vars.{name}")
+                return descend(self._variables.var(name), below, f"vars.{name}")
             case "env", [name]:
                 return self._environment(name)
             case "run", [name]:
@@ -131,7 +146,7 @@ class Names:
             return Mistake("unknown-name", f"`{look_up.name}` is not a name that can be looked up", label=label)
         keys = list(self.keys or ())
         label = suggestion(first, [*keys, *RESERVED])
-        if not label and first in self._sources.names:
+        if not label and first in self._variables.names:
             label = f"did you mean `vars.{first}`?"
         if not label and first in self.environ:
             label = f"did you mean `env.{first}`?"

@@ -13,7 +13,7 @@ import msgspec
 
 from taskrun.model import Value
 from taskrun.resolve import shelltext
-from taskrun.resolve.lookups import LookUp, Template, as_plain, as_text, is_exact, parse
+from taskrun.resolve.lookups import LookUp, Template, as_plain, as_text, at, is_exact, parse
 from taskrun.resolve.mistakes import Mistake, Place, unfit
 from taskrun.resolve.paths import FilePath, Folder
 from taskrun.resolve.values import UNKNOWN, Loose, Unknown
@@ -185,7 +185,7 @@ class Rendering:
         try:
             return self.names.look_up(look_up)
         except Mistake as mistake:
-            self.report(mistake.at(look_up), place)
+            self.report(at(look_up, mistake), place)
             return UNKNOWN
 
     def _template(self, raw: str, place: Place) -> Template | None:
@@ -223,7 +223,7 @@ class Rendering:
             problem = unfit(text)
             if problem:
                 assert isinstance(look_up, LookUp)
-                self.report(Mistake("bad-text", f"the value of `{look_up.text}` {problem}").at(look_up), place)
+                self.report(at(look_up, Mistake("bad-text", f"the value of `{look_up.text}` {problem}")), place)
                 return UNKNOWN
         return texts
 
@@ -263,7 +263,7 @@ def _misplaced_in(template: Template, shell: tuple[str, ...]) -> list[Mistake]:
     if not shelltext.is_known_shell(shell):
         message = f"`{look_ups[0].text}` cannot be handed to `{shell[0]}` as a word"
         label = "set it in `env` and read it there, or use `run`"
-        return [Mistake("shell-look-up", message, label=label).at(look_ups[0])]
+        return [at(look_ups[0], Mistake("shell-look-up", message, label=label))]
     places = shelltext.places(_marked(template))
     return [_misplaced(look_up, place) for look_up, place in zip(look_ups, places, strict=True) if place]
 
@@ -280,12 +280,12 @@ def _misplaced(look_up: LookUp, place: str) -> Mistake:
     else:
         label = "set it in `env`, and write the variable here"
     note = "note: a look-up becomes a word of its own, so that no value can run commands"
-    return Mistake("shell-look-up", f"`{look_up.text}` stands in {place}", label=label, notes=(note,)).at(look_up)
+    return at(look_up, Mistake("shell-look-up", f"`{look_up.text}` stands in {place}", label=label, notes=(note,)))
 
 
 def _list_in_text(look_up: LookUp) -> Mistake:
     message = f"`{look_up.text}` is a list and cannot be part of a text"
-    return Mistake("list-in-text", message, label="let it stand alone").at(look_up)
+    return at(look_up, Mistake("list-in-text", message, label="let it stand alone"))
 
 
 def _quoted(text: str) -> str:

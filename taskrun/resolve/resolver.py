@@ -253,13 +253,16 @@ def _representatives(instances: Iterable[Instance]) -> Iterator[Instance]:
     Mistakes depend on the kinds of the `foreach` values and not on the values, but for what asks other tasks.
     """
     seen: set[object] = set()
+    asking: dict[str, bool] = {}
     for instance in instances:
         spec = instance.spec
         if is_plain(spec) or (spec.foreach and not instance.keys):
             continue
-        if instance.keys and not _asks(spec):
+        if instance.keys:
+            if spec.name not in asking:
+                asking[spec.name] = _asks(spec)
             kinds = (spec.name, *(kind(value) for value in instance.keys.values()))
-            if kinds in seen:
+            if kinds in seen and not asking[spec.name]:
                 continue
             seen.add(kinds)
         yield instance

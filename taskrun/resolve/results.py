@@ -55,8 +55,8 @@ class Results:
     def _answer(self, instance: Instance, look_up: LookUp, views: Callable[[str], TaskView] | None) -> Any:
         question = self._question(look_up)
         self._check_needed(instance.spec, question)
-        if any(value is UNKNOWN for value in instance.keys.values()):
-            return UNKNOWN
+        if any(value is UNKNOWN for value in instance.keys.values()) or not self._selector.knows(question.task):
+            return UNKNOWN  # of something whose mistake is reported elsewhere
         names, is_single = self._asked(instance, question.task)
         if is_single:
             return UNKNOWN if views is None else self._one(names[0], question, views)

@@ -91,19 +91,21 @@ class Selector:
             return ()
         return self._pinned_names(spec, expansion, target.pins)
 
-    def _pinned_names(self, spec: TaskSpec, expansion: Expansion | None, text: str) -> Iterable[str]:
+    def _pinned_names(self, spec: TaskSpec, expansion: Expansion | None, text: str) -> tuple[str, ...]:
         if expansion is None:
             raise UsageError(f"`{spec.name}` has no `foreach`, and so no instance `{spec.name}[{text}]`")
         exact = f"{spec.name}[{text}]"
-        if exact in expansion.names:
-            return (exact,)
         pins = read_pins(text, spec.foreach)
+        found = (exact,) if exact in expansion.names else expansion.partners({}, pins) if pins else ()
+        if found:
+            left = expansion.left(found)
+            if not left:
+                picks = listed(f"{key}={value}" for key, value in self._request.assignments.items())
+                raise NothingMatched(f"no instance is both `{exact}` and {picks}")
+            return left
         if pins is None:
             keys = listed(f"{key}=..." for key in spec.foreach)
             raise UsageError(f"`{exact}` names no instance of `{spec.name}`: its keys are {keys}")
-        found = expansion.partners({}, pins)
-        if found:
-            return found
         if any(has_wildcard(pin) for pin in pins.values()):
             raise NothingMatched(f"no instance matches `{exact}`")
         near = suggestion(exact, expansion.names)
@@ -307,6 +309,10 @@ class Selector:
         """Return the instances of a task that have an instance's values, whether or not it needs them."""
         expansion = self._expansions.get(task.name)
         return () if expansion is None else expansion.partners(keys, {})
+
+    def knows(self, task: TaskSpec) -> bool:
+        """Whether the instances of a task are known; where not, the reason has been reported."""
+        return self._expansions.get(task.name, task) is not None
 
     def unexpanded(self) -> list[TaskSpec]:
         """Return the tasks of the plan that have a `foreach` and no instances: their look-ups are checked as well."""

@@ -242,3 +242,19 @@ def test_finally_tasks_of_instances_ask_their_own():
     views = {"make[n=1]": TaskView(state="failed"), "make[n=2]": TaskView(state="succeeded")}
     assert found.argv("tidy[n=2]", **views) == ["succeeded"]
     assert found.argv("sum", **views) == ["x", "failed", "succeeded"]
+
+
+def test_what_is_only_a_consequence_is_not_reported():
+    text = """
+        [tasks.a]
+        foreach.k = "{{ vars.no }}"
+        run = ["p"]
+        [tasks.b]
+        needs = ["a[k=x]"]
+        run = ["p", "{{ tasks.a.result }}"]
+        [tasks.c]
+        foreach.k = ["x"]
+        needs = ["a"]
+        run = ["p", "{{ tasks.a.result }}"]
+        """
+    assert [each.message for each in mistakes(text, "b", "c")] == ["there is no `no` in [vars]"]

@@ -145,6 +145,13 @@ def test_a_pick_that_matches_nothing_says_what_there_is():
     assert str(caught.value) == "no instance has `size=9`: there are `1`, `2`"
 
 
+def test_a_pick_that_leaves_nothing_of_an_instance_that_was_named_says_so():
+    with pytest.raises(NothingMatched) as caught:
+        requested("probe[clip=in/a.mov]", keys={"clip": "in/b.mov"})
+    assert str(caught.value) == "no instance is both `probe[clip=in/a.mov]` and `clip=in/b.mov`"
+    assert requested("transcode[size=2]", keys={"clip": "in/b.mov"}) == ["transcode[clip=in/b.mov,size=2]"]
+
+
 def test_what_a_pick_leaves_without_instances_is_a_group():
     text = "[tasks.a]\nforeach.k = ['x']\nrun = ['x']\n[tasks.b]\nforeach.k = ['y']\nrun = ['x']\n[tasks.c]\nneeds = ['a', 'b']\nrun = ['x']"
     found = resolve(text, "c", keys={"k": "x"})
@@ -255,6 +262,10 @@ def test_extra_arguments_that_nobody_could_take_are_refused(targets, message):
     with pytest.raises(UsageError, match=message):
         requested(*targets, extra=("x",))
     assert requested(*targets, extra=())
+
+
+def test_extra_arguments_for_a_command_line_that_cannot_be_read_show_its_mistake():
+    assert mistake("[tasks.t]\nshell = 'x \"$@\" {{ extra'", "t", extra=("a",)).code == "look-up"
 
 
 def test_extra_arguments_must_be_text():
