@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from taskrun.events import Stamped, TaskEnd, TaskOutput, TaskRetry, TaskStart
+from taskrun.events import Stamped, TaskEnd, TaskOutput, TaskRetry
 from taskrun.model import State, Value
 from taskrun.output.text import strip_control
 from taskrun.report.lines import WholeLines, clean
@@ -36,9 +36,10 @@ class Tail(Value, frozen=True):
 class _Kept:
     """The last pieces of one attempt's output, by reference: nothing is copied while it runs."""
 
-    __slots__ = ("ends", "open", "pieces", "seen", "size")
+    __slots__ = ("attempt", "ends", "open", "pieces", "seen", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, attempt: int) -> None:
+        self.attempt = attempt
         self.pieces: deque[tuple[str, bytes]] = deque()
         self.size = 0
         self.ends = 0  # newlines seen
@@ -80,10 +81,10 @@ class Tails(Reporter):
         event = stamped.event
         if type(event) is TaskOutput:
             kept = self._running.get(event.task)
-            if kept is None:
-                kept = self._running[event.task] = _Kept()
+            if kept is None or kept.attempt != event.attempt:
+                kept = self._running[event.task] = _Kept(event.attempt)
             kept.add(event.stream, event.data)
-        elif type(event) is TaskStart or type(event) is TaskRetry:
+        elif type(event) is TaskRetry:
             self._running.pop(event.task, None)
         elif type(event) is TaskEnd:
             kept = self._running.pop(event.task, None)
