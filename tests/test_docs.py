@@ -8,9 +8,20 @@ import re
 import shutil
 from pathlib import Path
 
+import click
 import pytest
 from support.markdown import Block, blocks, matches
 from support.project import ProjectDir
+
+from taskrun.cli import (
+    COMMANDS,
+    EXIT_BUG,
+    EXIT_FAILED,
+    EXIT_NOTHING_MATCHED,
+    EXIT_RESOURCES,
+    EXIT_USAGE,
+    cli,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
@@ -88,6 +99,26 @@ def test_the_example_loads_and_all_its_look_ups_are_right():
     project = config.load(config.find(str(ROOT / "tasks.example.toml"), {}, str(ROOT)))
     request = Request(targets=(), environ={"PATH": os.environ["PATH"]}, cwd=str(ROOT))
     assert Resolver(project, request, lambda _command, _env: "").check_all() == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_reference_has_every_option_of_every_command(name: str):
+    page = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+    section = re.search(rf"^## taskrun {name}$(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
+    assert section, f"there is no section on `taskrun {name}`"
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    for option in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
+        for word in option.opts + option.secondary_opts:
+            named = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", section[1])
+            assert named or (word == "--file" and "-f FILE" in section[1]), f"{word} is not in the section on {name}"
+
+
+def test_the_reference_has_every_exit_status():
+    page = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
+    table = page.partition("## Exit statuses")[2]
+    for status in (0, EXIT_FAILED, EXIT_USAGE, EXIT_BUG, EXIT_NOTHING_MATCHED, 124, EXIT_RESOURCES):
+        assert f"| {status} |" in table
 
 
 @pytest.mark.parametrize(
