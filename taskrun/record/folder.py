@@ -72,7 +72,11 @@ class RunFolder:
         self._trouble = Trouble(warn)
         places.make_state(state)
         os.mkdir(self.path, 0o700)
-        self._events = EventLog(os.path.join(self.path, places.EVENTS), clock, self._trouble)
+        try:
+            self._events = EventLog(os.path.join(self.path, places.EVENTS), clock, self._trouble)
+        except OSError:
+            os.rmdir(self.path)  # it would read as a run that was aborted
+            raise
         self._index = IndexFile(os.path.join(self.path, places.INDEX), self._trouble)
         self._logs: set[AttemptLog] = set()
         self._unindexed: set[AttemptLog] = set()

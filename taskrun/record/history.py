@@ -11,6 +11,7 @@ import time
 
 import msgspec
 
+from taskrun import events
 from taskrun.record.places import write_whole
 
 FILE = "history.json"
@@ -43,7 +44,7 @@ def add(state: str, durations: dict[str, float]) -> None:
             known.tasks[task] = [*before[1 - _LAST :], round(seconds, 3)]
         for task in list(known.tasks)[:-_MOST_TASKS]:
             del known.tasks[task]
-        write_whole(os.path.join(state, FILE), msgspec.json.encode(known), durable=False)
+        write_whole(os.path.join(state, FILE), events.encode_value(known), durable=False)
     except OSError:
         pass
     finally:

@@ -58,7 +58,7 @@ class Run:
     def task(self, name: str, elapsed: float = 1.0, state: str = "succeeded") -> None:
         self.tell(events.TaskStart(task=name, attempt=1))
         log = self.folder.attempt_log(name, 1)
-        log.write("stdout", f"{name} says hello\n".encode())
+        log.write("stdout", f"{name} says hello\n".encode(errors="replace"))
         log.close()
         self.tell(events.TaskEnd(task=name, attempt=1, state=state, elapsed=elapsed, log=log.path))
 
@@ -387,6 +387,15 @@ def test_following_ends_with_the_run(run: Run):
     run.end()
     assert list(record.follow("a", 1)) == [b"x"]
     assert list(record.follow("never", 1)) == []
+
+
+def test_tasks_whose_names_are_no_utf8_are_recorded_all_the_same(run: Run, tmp_path: Path):
+    run.task("t[caf\udce9.mov]")
+    run.end()
+    assert run.warnings == []
+    record = open_run(str(tmp_path / ".taskrun"), "latest", {})
+    assert list(record.summary.tasks) == ["t[caf\ufffd.mov]"]
+    assert history.load(run.folder.state) == {"t[caf\ufffd.mov]": 1.0}
 
 
 # --- history and checkpoints
