@@ -110,6 +110,15 @@ class Resolver:
             raise LookUpError("something that it looks up is not known")
         return made
 
+    def preview(self, instance: Instance, slots: int) -> Attempt:
+        """Return the first attempt as far as it is known: what depends on results stands as it is written."""
+        tries = Tries(1, slots, self._extra(instance.spec) or (), lambda look_up: look_up.text)
+        environ = self._request.environ
+        rendering = Rendering(Names(self._sources, self._facts, environ, instance.keys, tries), fail)
+        made = self._build(instance, 1, slots, rendering)
+        assert made is not None
+        return made
+
     # --- Python calls
 
     def python_calls(self, selection: Selection) -> list[CallSite]:

@@ -258,3 +258,27 @@ def test_what_is_only_a_consequence_is_not_reported():
         run = ["p", "{{ tasks.a.result }}"]
         """
     assert [each.message for each in mistakes(text, "b", "c")] == ["there is no `no` in [vars]"]
+
+
+def test_a_preview_shows_what_is_known_and_the_rest_as_it_is_written():
+    text = """
+        vars = { v = "known" }
+        [tasks.a]
+        foreach.i = [1, 2]
+        run = ["x"]
+        [tasks.b]
+        needs = ["a"]
+        run = ["x", "{{ vars.v }}", "{{ tasks.a.result }}"]
+        [tasks.c]
+        needs = ["b"]
+        shell = "x {{ vars.v }} {{ tasks.b.result.k }}"
+        [tasks.d]
+        needs = ["b"]
+        python = "m:f"
+        args = ["{{ vars.v }}", "{{ tasks.b.result }}"]
+        """
+    found = resolve(text, "b", "c", "d")
+    commands = {name: found.resolver.preview(found.selection.instances[name], 1).command for name in "bcd"}
+    assert commands["b"].argv == ("x", "known", "{{ tasks.a.result }}")
+    assert commands["c"].shell == "x known '{{ tasks.b.result.k }}'"
+    assert commands["d"].args == ("known", "{{ tasks.b.result }}")
