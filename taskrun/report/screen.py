@@ -41,7 +41,12 @@ class Screen:
         self.said = False  # something was written since this was last reset
 
     def say(self, line: str) -> None:
-        """One line of taskrun's own; it must hold no line end."""
+        """One line of taskrun's own; it must hold no line end.
+
+        Once a reader has gone away, as ``head`` does when it has enough, nothing is said any more, as of any program.
+        """
+        if self.writer.broken:
+            return
         self.write(self._status_fd, line.encode(errors="replace"), b"\n")
 
     def write(self, fd: int, *pieces: Buffer) -> None:

@@ -212,7 +212,7 @@ class Summary(Reporter):
         groups: dict[tuple[str, str], list[TaskEnd]] = {}
         for event in self._victims:
             groups.setdefault((_kind(event) or "", _why(event)), []).append(event)
-        for (kind, why), events in groups.items():
+        for (kind, why), events in sorted(groups.items(), key=lambda group: group[0][0] != "stopped"):
             shown = events if len(events) <= _NAMED else events[: _NAMED - 1]
             style = "warn" if kind == "stopped" else "faint"
             for event in shown:

@@ -64,9 +64,11 @@ class _Kept:
         blocks = [streams[stream].feed(data) for stream, data in self.pieces]
         blocks += [lines.finish() for lines in streams.values()]
         text = clean(b"".join(blocks), terminal=True, colour=False).decode()
-        return Tail(
-            lines=tuple(text.split("\n")[:-1][-LINES:]), total=self.ends + len(self.open), counted=self.seen < _COUNTED
-        )
+        lines = text.split("\n")[:-1]
+        if lines and len(lines) <= LINES and self.seen > self.size:
+            lines[0] = f"…{lines[0]}"  # what is kept may begin in the middle of it
+        total = self.ends + len(self.open)
+        return Tail(lines=tuple(lines[-LINES:]), total=total, counted=self.seen < _COUNTED)
 
 
 class Tails(Reporter):

@@ -82,6 +82,7 @@ class Writer:
         self._released.set()
         self._barred = threading.Event()  # the barrier was reached
         self._dead: set[int] = set()
+        self._broken = False
         self._thread: threading.Thread | None = None
 
     # --- from the loop
@@ -127,6 +128,11 @@ class Writer:
     def behind(self) -> bool:
         """Whether a reader is so slow that what is only decoration should be left out."""
         return self._bytes > _BEHIND or self._sources > 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether whoever read stdout or stderr has gone away."""
+        return self._broken
 
     def hold(self) -> None:
         """Writes what has been queued, then nothing until ``release``: the terminal is somebody else's."""
@@ -269,6 +275,7 @@ class Writer:
 
     def _tell(self, fd: int, error: OSError) -> None:
         if isinstance(error, BrokenPipeError):
+            self._broken = self._broken or fd in {1, 2}
             if self.on_broken is not None:
                 broken = self.on_broken
                 self._soon(lambda: broken(fd))

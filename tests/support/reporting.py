@@ -22,6 +22,7 @@ class Sheet:
         self.written: list[tuple[int, bytes]] = []
         self.full = False
         self.behind = False
+        self.broken = False
         self.held = False
         self.closed_fds: list[int] = []
 

@@ -170,6 +170,15 @@ def test_while_the_run_is_suspended_everything_is_held_back(stage):
     assert len(lines(stage)) == 1
 
 
+def test_nothing_is_said_once_a_reader_has_gone_away(stage):
+    stage.emit(TaskStart(task="one", attempt=1, argv=("x",)))
+    stage.sheet.broken = True
+    stage.emit(RunCancel(reason="stdout was closed"))
+    stage.emit(TaskEnd(task="one", attempt=1, state="cancelled", reason="stdout was closed"))
+    stage.emit(RunEnd(exit_status=141, signal=13))
+    assert lines(stage) == ["   START  one  x"]
+
+
 def test_groups_have_no_line_of_their_own(stage):
     stage.emit(TaskEnd(task="all", attempt=0, state="succeeded"))
     assert lines(stage) == []

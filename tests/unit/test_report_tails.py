@@ -71,6 +71,8 @@ def test_gigabytes_are_not_kept_and_not_counted():
     tail = tails.of_failed("one")
     assert tail.total < 100
     assert not tail.counted
+    assert tail.lines[0].startswith("…")
+    assert tail.lines[-1] == "999"
 
 
 @pytest.mark.parametrize(

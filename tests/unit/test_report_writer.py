@@ -133,7 +133,24 @@ def test_a_reader_that_goes_away_is_told_once_and_the_rest_dropped():
         writer.flush(PATIENCE)
     assert writer.close(PATIENCE)
     assert broken == [write]
+    assert not writer.broken, "only stdout and stderr count"
     os.close(write)
+
+
+def test_it_knows_that_nobody_reads_stdout_any_more():
+    kept = os.dup(1)
+    read, write = os.pipe()
+    os.close(read)
+    os.dup2(write, 1)
+    try:
+        writer = Writer()
+        writer.write(1, b"x")
+        assert writer.close(PATIENCE)
+        assert writer.broken
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(write)
 
 
 def test_other_descriptors_go_on_when_one_is_broken():
