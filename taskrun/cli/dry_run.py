@@ -10,8 +10,7 @@ import click
 
 if TYPE_CHECKING:
     from taskrun.model import Attempt
-    from taskrun.plan import Plan
-    from taskrun.resolve import Instance, Resolver
+    from taskrun.resolve import Instance
     from taskrun.run.options import RunOptions
     from taskrun.run.prepare import Prepared
 
@@ -31,7 +30,7 @@ def show(options: RunOptions, *, as_json: bool) -> int:
         durations=None,
         random=None,
     )
-    steps = [_step(selection.instances[name], prepared, plan) for name in plan.order()]
+    steps = [_step(selection.instances[name], prepared) for name in plan.order()]
     if as_json:
         import json
 
@@ -49,7 +48,7 @@ def _not_read(command: str, _env: dict[str, str]) -> str:
     return f"<shell: {command}>"
 
 
-def _step(instance: Instance, prepared: Prepared, plan: Plan) -> dict[str, Any]:
+def _step(instance: Instance, prepared: Prepared) -> dict[str, Any]:
     resolver = prepared.resolver
     step: dict[str, Any] = {"task": instance.name, "needs": list(instance.needs)}
     if instance.spec.allow_failure:
@@ -59,30 +58,9 @@ def _step(instance: Instance, prepared: Prepared, plan: Plan) -> dict[str, Any]:
     why = resolver.ruled_out(instance)
     if why is not None:
         return step | {"kind": "skipped", "why": why}
-    attempt, unknown = _attempt(instance, resolver, plan, prepared.jobs)
-    if attempt is None:
-        return step | _as_written(instance) | {"depends_on_result": unknown}
-    return step | _resolved(attempt, instance)
-
-
-def _attempt(instance: Instance, resolver: Resolver, plan: Plan, jobs: int) -> tuple[Attempt | None, str]:
-    """The first attempt, or why it cannot be put together before its dependencies have run."""
-    from taskrun.resolve import LookUpError
-
     wanted = instance.spec.slots
-    try:
-        return resolver.attempt(instance, 1, plan.view, jobs if wanted is None else min(wanted, jobs)), ""
-    except LookUpError as error:
-        return None, str(error)
-
-
-def _as_written(instance: Instance) -> dict[str, Any]:
-    spec = instance.spec
-    if spec.python is not None:
-        return {"kind": "python", "target": spec.python, "args": spec.args}
-    if spec.shell is not None:
-        return {"kind": "shell", "shell": spec.shell}
-    return {"kind": "binary", "argv": list(spec.run or ())}
+    slots = prepared.jobs if wanted is None else min(wanted, prepared.jobs)
+    return step | _resolved(resolver.preview(instance, slots), instance)
 
 
 def _resolved(attempt: Attempt, instance: Instance) -> dict[str, Any]:
@@ -123,8 +101,6 @@ def _lines(number: int, step: dict[str, Any]) -> list[str]:
         note = "group" if step["kind"] == "group" else f"skipped: {step['why']}"
         return [f"{head}  ({note})"]
     lines = [head, f"        {_command(step)}"]
-    if "depends_on_result" in step:
-        return [*lines, f"        not yet known: {step['depends_on_result']}"]
     details = [f"in {step['cwd']}"]
     if step["slots"] != 1:
         details.append(f"slots {step['slots']}")

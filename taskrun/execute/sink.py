@@ -174,7 +174,12 @@ class Sink:
         )
 
     async def describe(self, process: Any, hit: ClockHit) -> None:
-        """A clock has run out: what the program is doing goes to its log before it is stopped."""
+        """A clock has run out: what the process is doing goes to its log before it is stopped."""
+        if self.own_ending is not None:
+            # A worker writes its stack to its stderr itself, at once and from within C code too (faulthandler).
+            self.stderr(f"taskrun: {hit.clock.value} after {hit.after:g}s; the worker at that moment:\n".encode())
+            self._equipment.link.dump(process)
+            return
         text = await self._equipment.link.describe(process)
         if text:
             self.stderr(
