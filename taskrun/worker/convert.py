@@ -80,7 +80,7 @@ class Slot:
         if self._choices and text.startswith("invalid enum value") and not path:
             shown = ", ".join(f"`{choice}`" for choice in self._choices)
             return f"expected one of {shown}, got {_shown(value)}", path, nearest(str(value), self._choices)
-        if ", got " not in text and not path:
+        if text.startswith(("expected", "invalid")) and ", got " not in text and not path:
             text += f", got {_shown(value)}"
         return text, path, ""
 

@@ -67,7 +67,7 @@ def _describe(error: BaseException, kind: str) -> wire.Failure:
         message=message(error),
         type_names=type_names(type(error)),
         traceback=format_traceback(error),
-        notes=tuple(_shorten(str(note)) for note in getattr(error, "__notes__", ()) if isinstance(note, str)),
+        notes=_notes(error),
         file=file,
         line=line,
     )
@@ -110,6 +110,11 @@ def own_frames_off(frames: TracebackType | None) -> TracebackType | None:
     while rest is not None and _is_own(rest):
         rest = rest.tb_next
     return rest
+
+
+def _notes(error: BaseException) -> tuple[str, ...]:
+    notes = getattr(error, "__notes__", ())
+    return tuple(_shorten(note) for note in notes if isinstance(note, str)) if isinstance(notes, list) else ()
 
 
 def place(frames: TracebackType | None) -> tuple[str, int]:

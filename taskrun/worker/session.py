@@ -10,7 +10,7 @@ import select
 import sys
 from _socket import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_STREAM
 from _socket import socket as Socket  # noqa: N812 - the class, without the 5 ms of `socket`
-from _thread import allocate_lock, get_ident
+from _thread import RLock, allocate_lock
 from contextlib import suppress
 from time import monotonic
 
@@ -35,8 +35,8 @@ class Session:
         self._socket = Socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
         self._identity = _identity(descriptor)
         self._reader = wire.Reader()
-        self._sending = allocate_lock()
-        self._sender = 0
+        self._sending = RLock()
+        self._in_frame = False
         self._reading = allocate_lock()
         self._calls: list[wire.Call] = []
         self._saved: dict[int, str] = {}
@@ -132,14 +132,14 @@ class Session:
     def send(self, message: wire.AnyMessage) -> bool:
         """Sends one frame whole; ``False``: nobody hears it."""
         frame = memoryview(wire.encode(message))
-        if self._sender == get_ident():
-            return False  # a signal handler of the task's own, in the middle of a frame
-        with interruption, self._sending:
-            self._sender = get_ident()
+        with interruption, self._sending:  # may be entered anew, by a signal handler of the task's own
+            if self._in_frame:
+                return False
+            self._in_frame = True
             try:
                 return self._send_all(frame)
             finally:
-                self._sender = 0
+                self._in_frame = False
 
     def _send_all(self, frame: memoryview) -> bool:
         if not self._is_ours():

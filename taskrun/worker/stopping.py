@@ -6,7 +6,7 @@ that no frame is ever sent or read by half.
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # its functions make no enums, which cost in every fork
 import os
 import signal
 from _thread import get_ident
