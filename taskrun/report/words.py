@@ -107,9 +107,12 @@ def diagnostic_line(event: DiagnosticEvent, ink: Ink) -> str:
 def cancel_line(reason: str, running: int, *, killing: bool) -> str:
     """Running tasks are being stopped."""
     tasks = count(running, "task")
+    interrupted = reason in {"SIGINT", "interrupted"}
+    if not running:  # between two tasks
+        return "Interrupted" if interrupted else f"Stopping: {visible(reason)}"
     if killing:
         return f"Killing {tasks}"
-    if reason in {"SIGINT", "interrupted"}:
+    if interrupted:
         return f"Interrupted: stopping {tasks} (Ctrl+C again to kill)"
     return f"Stopping {tasks}: {visible(reason)}" if reason else f"Stopping {tasks}"
 

@@ -158,6 +158,11 @@ def test_a_cancel_says_what_happens(stage, reason, killing, expected):
     assert lines(stage)[-1] == expected
 
 
+def test_a_cancel_while_nothing_runs_stops_nothing(stage):
+    stage.emit(RunCancel(reason="SIGINT"), RunCancel(reason="SIGTERM"))
+    assert lines(stage) == ["Interrupted", "Stopping: SIGTERM"]
+
+
 def test_while_the_run_is_suspended_everything_is_held_back(stage):
     stage.emit(TaskStart(task="one", attempt=1, argv=("x",)), RunSuspend())
     stage.reporters.suspend()
