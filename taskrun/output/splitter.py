@@ -11,6 +11,7 @@ LONGEST = 64 * 1024
 """Bytes of text after which a line is cut, so that a line without an end costs bounded memory."""
 
 ENDS = b"\r\n\b"
+_SEAM = 16  # as long as anything that is sought, less a byte
 
 
 class Splitter:
@@ -50,7 +51,8 @@ class Splitter:
             ``False``: they have, and were not taken.
         """
         held = self._held
-        if any(sought in data for sought in without) or any(sought in held for sought in without):
+        seam = held[-_SEAM:] + data[:_SEAM]
+        if any(sought in data or sought in held or sought in seam for sought in without):
             return False
         end = 1 + max(data.rfind(b"\n"), data.rfind(b"\r"), data.rfind(b"\b"))
         if end:

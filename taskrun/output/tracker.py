@@ -186,7 +186,7 @@ def _with_speed(update: Update, rates: RateWindow) -> Update:
         left = 1.0 - update.fraction
         if update.current is not None:
             left = (update.total or 0.0) - update.current if update.total else left * update.current / update.fraction
-        eta = 0.0 if update.fraction >= 1.0 else rates.eta(left)
+        eta = 0.0 if update.fraction >= 1.0 else rates.eta(max(0.0, left))
     return replace(update, rate=rates.rate, eta=eta)
 
 

@@ -88,6 +88,7 @@ def test_a_line_of_just_the_longest_length_is_not_cut():
 
 
 @given(data=STREAMS, sizes=st.lists(st.integers(1, 9), min_size=1, max_size=5))
+@example(data=b"abc\n", sizes=[2])
 def test_skipping_loses_no_line_that_matters(data: bytes, sizes: list[int]):
     splitter, segments, at, turn = Splitter(), [], 0, 0
     while at < len(data):
