@@ -101,6 +101,24 @@ def test_the_example_loads_and_all_its_look_ups_are_right():
     assert Resolver(project, request, lambda _command, _env: "").check_all() == []
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg here")
+def test_the_example_makes_what_it_says(tmp_path: Path):
+    with ProjectDir(tmp_path) as project:
+        for name in ("tasks.example.toml", "docs/examples/media.py"):
+            project.write(name, (ROOT / name).read_bytes())
+        project.taskrun("check", "-f", "tasks.example.toml").succeeds()
+        project.taskrun("run", "-f", "tasks.example.toml", "seconds=1", "columns=2", timeout=110).succeeds().says(
+            "title", "attempt 2"
+        )
+        made = project.path / "example-output"
+        assert sorted(path.name for path in made.iterdir()) == ["media.tar", "report.html", "web"]
+        assert len(list(made.glob("web/*.mp4"))) == 3
+        page = (made / "report.html").read_text()
+        assert "<h1>Three test pictures</h1>" in page
+        assert page.count("<img") == 6
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_reference_has_every_option_of_every_command(name: str):
     page = (ROOT / "docs/reference/cli.md").read_text(encoding="utf-8")
