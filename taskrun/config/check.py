@@ -8,12 +8,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from taskrun.config.circles import check_circles, check_finally
 from taskrun.config.mistakes import describe, suggestion
 from taskrun.config.references import References
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from taskrun.config.mistakes import Mistakes
     from taskrun.config.project import Project, TaskSpec
     from taskrun.config.source import Path
@@ -42,8 +41,8 @@ def check(project: Project, document: dict[str, object], mistakes: Mistakes) -> 
     references.check_default()
     if not _in_order(project.tasks):
         edges = references.edges()
-        _check_circles(project.tasks, edges, mistakes)
-        _check_finally(project.tasks, edges, references, mistakes)
+        if not check_circles(edges, mistakes):
+            check_finally(edges, references.finally_owners(), mistakes)
 
 
 def _in_order(tasks: dict[str, TaskSpec]) -> bool:
@@ -138,110 +137,3 @@ def _check_demands(project: Project, path: Path, demands: dict[str, int], mistak
         else:
             message = f"{describe(path)} takes {demand} of the limit `{name}`, of which there are {total}"
             mistakes.add("limit-exceeded", message, place, label="it could never start")
-
-
-def _check_circles(tasks: dict[str, TaskSpec], edges: dict[str, dict[str, int]], mistakes: Mistakes) -> None:
-    """Takes away what depends on nothing, layer by layer; what is left has circles, each of which is drawn once."""
-    position = {name: index for index, name in enumerate(tasks)}
-    left = {name: len(needs) for name, needs in edges.items()}
-    dependents = _reversed(edges)
-    free = [name for name, count in left.items() if not count]
-    while True:
-        while free:
-            name = free.pop()
-            if left.pop(name, None) is None:
-                continue
-            for dependent in dependents.get(name, ()):
-                if dependent in left:
-                    left[dependent] -= 1
-                    if not left[dependent]:
-                        free.append(dependent)
-        if not left:
-            return
-        circle = _circle(min(left, key=position.__getitem__), edges, left)
-        start = circle.index(min(circle, key=position.__getitem__))
-        _add_circle([*circle[start:], *circle[:start]], edges, mistakes)
-        free = circle  # as if it were solved, so that others are found
-
-
-def _reversed(edges: dict[str, dict[str, int]]) -> dict[str, list[str]]:
-    dependents: dict[str, list[str]] = {}
-    for name, needs in edges.items():
-        for need in needs:
-            if need in dependents:
-                dependents[need].append(name)
-            else:
-                dependents[need] = [name]
-    return dependents
-
-
-def _circle(start: str, edges: dict[str, dict[str, int]], left: dict[str, int]) -> list[str]:
-    """Follows dependencies that are left until a task comes again; there always is one."""
-    trail: dict[str, None] = {}
-    name = start
-    while name not in trail:
-        trail[name] = None
-        name = next(need for need in edges[name] if need in left)
-    names = list(trail)
-    return names[names.index(name) :]
-
-
-def _add_circle(circle: list[str], edges: dict[str, dict[str, int]], mistakes: Mistakes) -> None:
-    path: Path = ("tasks", circle[0], "needs", edges[circle[0]][circle[1 % len(circle)]])
-    if len(circle) == 1:
-        mistakes.add("circle", f"task `{circle[0]}` needs itself", path, label="remove it")
-        return
-    drawn = " -> ".join(circle) if len(circle) <= 12 else f"{' -> '.join(circle[:6])} -> ... -> {circle[-1]}"
-    following = [*circle[1:], circle[0]]
-    notes = tuple(_edge(name, need, edges[name][need], mistakes) for name, need in zip(circle, following, strict=True))
-    message = f"tasks need each other in a circle: {drawn} -> {circle[0]}"
-    mistakes.add("circle", message, path, label="one of these dependencies must go", notes=notes[1:6])
-
-
-def _edge(name: str, need: str, index: int, mistakes: Mistakes) -> str:
-    span = mistakes.source.span(("tasks", name, "needs", index))
-    place = "" if span is None else f" at {mistakes.source.path}:{span.line}:{span.column}"
-    return f"note: `{name}` needs `{need}`{place}"
-
-
-def _check_finally(
-    tasks: dict[str, TaskSpec], edges: dict[str, dict[str, int]], references: References, mistakes: Mistakes
-) -> None:
-    """A `finally` task runs after what depends on its task: so nothing may depend on both."""
-    owners = references.finally_owners()
-    if not owners:
-        return
-    dependents = _reversed(edges)
-    for cleaner, owned in owners.items():
-        before = _reachable(owned, dependents)
-        after = _reachable([cleaner], dependents)
-        both = before & after
-        if both:
-            name = next(each for each in tasks if each in both)
-            owner = next(each for each in owned if not _reachable([each], dependents).isdisjoint({name}))
-            _add_finally(cleaner, owner, name, mistakes)
-
-
-def _reachable(starts: Iterable[str], edges: dict[str, list[str]]) -> set[str]:
-    seen = set(starts)
-    stack = list(seen)
-    while stack:
-        for following in edges.get(stack.pop(), ()):
-            if following not in seen:
-                seen.add(following)
-                stack.append(following)
-    return seen
-
-
-def _add_finally(cleaner: str, owner: str, both: str, mistakes: Mistakes) -> None:
-    if both == cleaner:
-        why = f"`{cleaner}` needs `{owner}`, and would not run when that fails"
-    elif both == owner:
-        why = f"`{owner}` needs `{cleaner}`"
-    else:
-        why = f"`{both}` needs both"
-    path: Path = ("tasks", owner, "finally")
-    if mistakes.source.span(path) is None:
-        path = ("defaults", "finally")
-    message = f"task `{cleaner}` cannot run after `{owner}` and all that needs it: {why}"
-    mistakes.add("circle", message, path, within=cleaner, label="a `finally` task comes last")

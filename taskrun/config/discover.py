@@ -5,7 +5,9 @@ It looks, and reads a pyproject.toml where it must; it checks nothing.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from taskrun.config.reading import read_text, unreadable
@@ -88,12 +90,13 @@ def find(explicit: str | None, environ: Mapping[str, str], cwd: str | None = Non
 def _named(name: str, cwd: str, note: str) -> Found:
     path = os.path.join(cwd, name)
     try:
-        with open(path, "rb"):
-            pass
+        mode = os.stat(path).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     except (OSError, ValueError) as error:
         raise unreadable(path, name or '""', error, note) from None
     # A pipe such as /dev/fd/63 has no folder of its own.
-    root = os.path.dirname(os.path.abspath(path)) if os.path.isfile(path) else cwd
+    root = os.path.dirname(os.path.abspath(path)) if stat.S_ISREG(mode) else cwd
     found = Found(path=os.path.abspath(path), shown=_shown(os.path.abspath(path), cwd), root=root)
     if os.path.basename(name) != PYPROJECT:
         return found

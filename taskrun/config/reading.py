@@ -51,7 +51,7 @@ def unreadable(path: str, shown: str, error: OSError | ValueError, note: str = "
     elif code == errno.EISDIR:
         message = f"{shown} is a folder"
         inside = os.path.join(shown, "tasks.toml")
-        label = f"did you mean {inside}?" if os.path.exists(os.path.join(path, "tasks.toml")) else "name a file"
+        label = f"did you mean {inside}?" if os.path.exists(os.path.join(path, "tasks.toml")) else "name a file in it"
     elif code in {errno.EACCES, errno.EPERM}:
         message = f"{shown} cannot be read: permission denied"
     else:

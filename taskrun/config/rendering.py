@@ -73,7 +73,7 @@ def _block(diagnostic: Diagnostic, colors: _Colors) -> str:
     tone = _RED if diagnostic.level == "error" else _YELLOW
     head = colors(tone, f"{diagnostic.level}[{diagnostic.code}]") + colors(_BOLD, f": {_clean(diagnostic.message)}")
     lines = [head]
-    gutter = 0
+    gutter = 1
     span = diagnostic.span
     if span is not None and diagnostic.source is not None:
         gutter = len(str(span.line))

@@ -54,9 +54,9 @@ class Writer:
     def _table(self, path: tuple[str, ...], table: dict[str, Any], lines: list[str]) -> None:
         later: list[tuple[str, Any]] = []
         for key, value in table.items():
-            if isinstance(value, dict) and self._chance():
-                later.append((key, value))
-            elif isinstance(value, list) and value and all(isinstance(each, dict) for each in value) and self._chance():
+            if (isinstance(value, dict) and self._chance()) or (
+                isinstance(value, list) and value and all(isinstance(each, dict) for each in value) and self._chance()
+            ):
                 later.append((key, value))
             elif isinstance(value, dict) and value and self._chance():
                 self._dotted(key, value, lines)

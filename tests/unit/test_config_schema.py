@@ -8,7 +8,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -17,11 +17,13 @@ from hypothesis import strategies as st
 
 from taskrun import config
 from taskrun.config import model, task_model
-from taskrun.config.kinds import Table
 from taskrun.config.mistakes import Mistakes
 from taskrun.config.model import FileTable
 from taskrun.config.source import SourceFile
 from taskrun.model import ProjectError
+
+if TYPE_CHECKING:
+    from taskrun.config.kinds import Table
 
 REFERENCE = Path(__file__).resolve().parents[2] / "docs" / "reference" / "toml.md"
 SCHEMA = config.schema()
@@ -183,28 +185,38 @@ RULES: dict[str, Any] = dict.fromkeys(["$schema", "title", "description", "examp
 
 # --- both judge alike -------------------------------------------------------------------------------------------------
 
-SOME_TEXTS = (
-    [
-        "",
-        "a",
-        "b",
-        "b-1",
-        "a\n",
-        "A=B",
-        "90s",
-        "0s",
-        "1h30m",
-        "1m1h",
-        "512MiB",
-        "0B",
-        "1 kB",
-        "TERM",
-        "SIGINT",
-        "exit:75",
-    ]
-    + ["!timeout", "exit:x", "m:f", "a.b:c.d", "m:", "all", "ffmpeg", "stream", "linux", "{{ vars.a }}", "-", "N", "!N"]
-    + ["(?P<percent>.)"]
-)
+SOME_TEXTS = [
+    "",
+    "a",
+    "b",
+    "b-1",
+    "a\n",
+    "A=B",
+    "90s",
+    "0s",
+    "1h30m",
+    "1m1h",
+    "512MiB",
+    "0B",
+    "1 kB",
+    "TERM",
+    "SIGINT",
+    "exit:75",
+    "!timeout",
+    "exit:x",
+    "m:f",
+    "a.b:c.d",
+    "m:",
+    "all",
+    "ffmpeg",
+    "stream",
+    "linux",
+    "{{ vars.a }}",
+    "-",
+    "N",
+    "!N",
+    "(?P<percent>.)",
+]
 TEXTS = st.sampled_from(SOME_TEXTS)
 ODD = st.one_of(
     st.booleans(),
@@ -366,3 +378,30 @@ def _inline(value: Any) -> str:
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key} = {_inline(each)}" for key, each in value.items()) + "}"
     return msgspec.json.encode(value).decode()
+
+
+def test_every_key_in_the_reference_is_one():
+    known = {field.encode_name for kind in tables().values() for field in msgspec.structs.fields(kind)}
+    section = REFERENCE.read_text(encoding="utf-8").partition("## Messages")[0]
+    rows = re.findall(r"^\| `([\w.-]+)` \|", section, re.MULTILINE)
+    assert {row.rpartition(".")[2] for row in rows} == known
+
+
+def test_every_code_of_a_message_is_in_the_reference():
+    section = REFERENCE.read_text(encoding="utf-8").partition("## Messages")[2]
+    codes = set(re.findall(r"`([a-z-]+)`", "".join(re.findall(r"^\| (`.*?) \|", section, re.MULTILINE))))
+    golden = Path(__file__).resolve().parents[1] / "golden" / "config"
+    used = {
+        code
+        for path in golden.glob("*.txt")
+        for code in re.findall(r"^error\[([\w-]+)\]", path.read_text(), re.MULTILINE)
+    }
+    assert used | {"file", "encoding", "two-files"} == codes
+
+
+def test_the_message_in_the_reference_is_what_is_said():
+    text = REFERENCE.read_text(encoding="utf-8").partition("## Messages")[2]
+    file, shown = re.search(r"```toml\n(.*?)```.*?```text\n(.*?)```", text, re.DOTALL).groups()
+    with pytest.raises(ProjectError) as caught:
+        config.load_text(file)
+    assert config.render(caught.value.diagnostics) == shown

@@ -49,6 +49,11 @@ class World:
     def owners(self, name):
         return [spec.name for spec in self.specs if name in spec.finally_]
 
+    def followed(self, name):
+        """The owners after which a task runs however they ended: also those of the clean-up that alone needs it."""
+        above = set() if name in self.wanted() else self.above(name)
+        return {owner for other in (name, *above) for owner in self.owners(other)}
+
     def below(self, name):
         found, ahead = set(), list(self.spec(name).needs)
         while ahead:
@@ -187,8 +192,9 @@ class WatchedExecutor(FakeExecutor):
     async def execute(self, attempt, emit):
         run, world = self._run, self._run.world
         owners = world.owners(attempt.task)
+        followed = world.followed(attempt.task)
         for need in world.spec(attempt.task).needs:
-            assert run.passes(need) or need in owners, f"{attempt.task} starts though {need} has not gone well"
+            assert run.passes(need) or need in followed, f"{attempt.task} starts though {need} has not gone well"
         for owner in owners:
             dependents = {other for other in world.above(owner) if not run.plan.cleans_up(other)}
             for other in {owner} | dependents:
@@ -238,7 +244,7 @@ def check_clean_up(run):
         due = any(run.had_started(owner) for owner in owners)
         if not due and name not in world.wanted() and not world.above(name):
             assert name not in run.started, f"{name} has nothing to clean up"
-        able = all(run.passes(need) or need in owners for need in world.spec(name).needs)
+        able = all(run.passes(need) or need in world.followed(name) for need in world.spec(name).needs)
         if due and able and not run.cancelled and world.fates[name] == "attempt":
             assert name in run.started, f"{name} was due"
 
