@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from taskrun.host.loop import now
 from taskrun.host.signals import signal
 
@@ -37,7 +39,7 @@ class Freezer:
         self.suspended = True
         until = now() + _BOUND
         while self._stop_round() and now() < until:
-            pass
+            time.sleep(0.0005)  # a stop takes effect when the process is next scheduled
 
     def _stop_round(self) -> bool:
         """One look; whether something was found that had not been stopped before, or that still runs."""

@@ -197,6 +197,8 @@ def _denied(name: str, program: str) -> LaunchFailed:
     """EACCES: of the program, of a folder on its way, of its interpreter, or of the mount."""
     if os.path.isdir(program):
         return LaunchFailed("not-executable", errno.EACCES, f"{name} is a folder, not a program")
+    if not os.path.isfile(program) and os.path.exists(program):
+        return LaunchFailed("not-executable", errno.EACCES, f"{name} is not a regular file")
     if os.path.isfile(program) and not os.access(program, os.X_OK):
         return _not_executable(name, program)
     interpreter = _interpreter(program)
@@ -224,11 +226,17 @@ def _not_executable(name: str, program: str) -> LaunchFailed:
 
 
 def _head(program: str) -> bytes:
+    """Its first bytes; of a FIFO or a device none, since opening or reading it could take for ever."""
     try:
-        with open(program, "rb") as file:
-            return file.read(512)
+        fd = os.open(program, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return b""
+    try:
+        return os.read(fd, 512) if os.path.isfile(program) else b""
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
 
 
 def _interpreter(program: str) -> str | None:

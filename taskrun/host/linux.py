@@ -65,9 +65,10 @@ class Linux(Platform):
         unknown = self.children() - known
         return self.tree(unknown) if unknown else []
 
-    def everyone(self) -> list[Seen]:
+    def everyone(self, but: set[int] | None = None) -> list[Seen]:
         """The numbers in ``/proc``."""
-        looks = (self.look(int(name)) for name in _list("/proc") if name.isdigit())
+        pids = {int(name) for name in _list("/proc") if name.isdigit()}
+        looks = map(self.look, pids - but if but else pids)
         return [seen for seen in looks if seen is not None]
 
     def look(self, pid: int) -> Seen | None:

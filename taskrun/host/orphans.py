@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from time import monotonic
 
 from taskrun.host.marks import marks_of
 from taskrun.host.signals import signal
@@ -10,6 +11,8 @@ from taskrun.host.signals import signal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from taskrun.host.platform import Platform, Seen
+
+_BURST = 0.02  # seconds
 
 
 class Orphans:
@@ -23,6 +26,7 @@ class Orphans:
     def __init__(self, platform: Platform, leave_alone: set[int]) -> None:
         self._platform = platform
         self._leave_alone = leave_alone
+        self._strangers: set[int] = set()
         self.killed: dict[int, str] = {}
 
     def adopted_round(self) -> bool:
@@ -45,20 +49,30 @@ class Orphans:
         return bool(roots)
 
     def marked_round(self, token: str, leaders: dict[int, int]) -> bool:
-        """Kills what has gone elsewhere (we are no subreaper); whether anything was left.
+        """Kills what has gone elsewhere (we are no subreaper), for a short while; whether anything was left.
 
         Args:
             token: What the marks of all attempts begin with.
             leaders: Their pids and start times.
         """
+        until = monotonic() + _BURST
+        while found := self._marked_pass(token.encode(), leaders):
+            if monotonic() >= until:
+                break
+        return found
+
+    def _marked_pass(self, token: bytes, leaders: dict[int, int]) -> bool:
+        """One look at all that were not known for strangers: so it is fast enough for what forks all the time."""
         found = False
-        start = token.encode()
-        for seen in self._platform.everyone():
+        for seen in self._platform.everyone(but=self._strangers):
             if seen.dead:
                 continue
+            environ = self._platform.environ(seen.pid)
             ours = leaders.get(seen.pid) == seen.start or leaders.get(seen.session, seen.start + 1) <= seen.start
-            if ours or any(mark.startswith(start) for mark in marks_of(self._platform.environ(seen.pid) or b"")):
+            if ours or any(mark.startswith(token) for mark in marks_of(environ or b"")):
                 found = self._kill(seen) or found
+            elif environ != b"":  # which it may be in the middle of an exec
+                self._strangers.add(seen.pid)
         return found
 
     def _kill(self, seen: Seen) -> bool:

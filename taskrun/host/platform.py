@@ -68,8 +68,8 @@ class Platform:
         """
         raise NotImplementedError
 
-    def everyone(self) -> list[Seen]:
-        """All processes that there are."""
+    def everyone(self, but: set[int] | None = None) -> list[Seen]:
+        """All processes that there are, but those of these pids."""
         raise NotImplementedError
 
     def look(self, pid: int) -> Seen | None:

@@ -47,13 +47,13 @@ class Portable(Platform):
         known = known | {os.getpid()}
         return [seen for seen in self.everyone() if seen.pid not in known]
 
-    def everyone(self) -> list[Seen]:
+    def everyone(self, but: set[int] | None = None) -> list[Seen]:
         """One run of ``ps``, itself left out. Sessions are given as groups: ``ps`` cannot tell them everywhere."""
         pid, text = _run(["ps", "-axo", _COLUMNS])
         found = []
         for line in text.splitlines():
             fields = line.split(None, 5)
-            if len(fields) == 6 and int(fields[0]) != pid:
+            if len(fields) == 6 and int(fields[0]) != pid and not (but and int(fields[0]) in but):
                 found.append(_seen(fields))
         return found
 

@@ -245,7 +245,7 @@ os._exit(0 if ends[0][1] == 'well\\n' else 1)
 def test_the_host_imports_only_cheap_modules() -> None:
     """Its start is part of every run; and it must know nothing of trio, click, rich or msgspec."""
     code = """
-import sys
+import os, sys
 sys.path.append(sys.argv[1])
 before = set(sys.modules)
 import taskrun.host.supervisor, taskrun.host.serve, taskrun.host.linux

@@ -93,6 +93,13 @@ def test_a_path_to_a_folder(tmp_path: Path) -> None:
     assert str(error) == f"{tmp_path} is a folder, not a program"
 
 
+def test_a_path_to_a_fifo_does_not_hang_the_host(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo", 0o755)
+    assert str(failure((str(tmp_path / "fifo"),))) == f"{tmp_path}/fifo is not a regular file"
+    tool = script(tmp_path / "tool", f"#!{tmp_path}/fifo\n")
+    assert failure((tool,)).failure.kind == "not-executable"
+
+
 def test_a_path_to_nothing_and_a_link_to_nothing(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/nonexistent/x")
     assert str(failure(("./gone",), cwd=str(tmp_path))) == f"./gone: no such file (looked for in {tmp_path})"
