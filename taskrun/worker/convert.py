@@ -1,25 +1,19 @@
 """The arguments of a call against a function's type hints: all mistakes at once, and the converted values.
 
-Built on msgspec. What it cannot express (a class of the user's own that no rule covers, say) is handed on unchecked.
+What the hints mean is in ``hints``.
 """
 
 from __future__ import annotations
 
-import collections.abc
-import enum
 import inspect
-import sys
-import types
-import typing
 from typing import Any
 
 import msgspec
 
-from taskrun.worker import wire
+from taskrun.worker import hints, wire
 from taskrun.worker.targets import Target, load, nearest
 
 _Kind = inspect.Parameter
-_NONE = type(None)
 
 
 class Slot:
@@ -29,10 +23,10 @@ class Slot:
         self.name = name
         self.kind = kind
         self.required = required and kind not in (_Kind.VAR_POSITIONAL, _Kind.VAR_KEYWORD)
-        self._choices = _choices(hint)
-        self._types = _supported(hint)
-        self._fields = _fields(hint)
-        self._cannot = _type_name(hint) if self._fields and not self._types else ""
+        self._choices = hints.choices(hint)
+        self._types = hints.supported(hint)
+        self._fields = hints.fields(hint)
+        self._cannot = hints.type_name(hint) if self._fields and not self._types else ""
 
     def convert(self, value: Any, *, lax: bool) -> Any:
         """``value`` as the parameter's type.
@@ -62,31 +56,31 @@ class Slot:
         first: msgspec.ValidationError | None = None
         for kind in self._types:
             try:
-                return msgspec.convert(value, kind, strict=not lax, dec_hook=_from_plain)
+                return msgspec.convert(value, kind, strict=not lax, dec_hook=hints.from_plain)
             except msgspec.ValidationError as error:
                 first = first or error
         if first is None:
             return value
         if len(self._types) > 1:
-            names = " | ".join(_type_name(kind) for kind in self._types)
-            raise msgspec.ValidationError(f"Expected `{names}`, got {_shown(value)}")
+            names = " | ".join(hints.type_name(kind) for kind in self._types)
+            raise msgspec.ValidationError(f"Expected `{names}`, got {hints.shown(value)}")
         raise first
 
     def explain(self, error: msgspec.ValidationError, value: Any) -> tuple[str, tuple[str | int, ...], str]:
         """Message, path into the value, and hint."""
         text, _, tail = str(error).partition(" - at `$")
-        path = _path(tail.rstrip("`"))
+        path = hints.path_of(tail.rstrip("`"))
         text = text[:1].lower() + text[1:]
         if self._choices and text.startswith("invalid enum value") and not path:
-            shown = ", ".join(f"`{choice}`" for choice in self._choices)
-            return f"expected one of {shown}, got {_shown(value)}", path, nearest(str(value), self._choices)
+            allowed = ", ".join(f"`{choice}`" for choice in self._choices)
+            return f"expected one of {allowed}, got {hints.shown(value)}", path, nearest(str(value), self._choices)
         if text.startswith(("expected", "invalid")) and ", got " not in text and not path:
-            text += f", got {_shown(value)}"
+            text += f", got {hints.shown(value)}"
         return text, path, ""
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema; empty where anything goes."""
-        schemas = [msgspec.json.schema(kind, schema_hook=_schema_of) for kind in self._types]
+        schemas = [msgspec.json.schema(kind, schema_hook=hints.schema_of) for kind in self._types]
         return schemas[0] if len(schemas) == 1 else {"anyOf": schemas} if schemas else {}
 
 
@@ -100,12 +94,12 @@ class Signature:
     def __init__(self, target: Target) -> None:
         self.known = True
         try:
-            parameters = list(_signature(target).parameters.values())
+            parameters = list(hints.signature_of(target).parameters.values())
         except (ValueError, TypeError):
             self.known = False
             parameters = []
-        hints = _hints(target, [parameter.name for parameter in parameters])
-        slots = [Slot(p.name, p.kind, hints.get(p.name, Any), required=p.default is p.empty) for p in parameters]
+        types = hints.hints_of(target, [parameter.name for parameter in parameters])
+        slots = [Slot(p.name, p.kind, types.get(p.name, Any), required=p.default is p.empty) for p in parameters]
         self.by_position = [s for s in slots if s.kind in (_Kind.POSITIONAL_ONLY, _Kind.POSITIONAL_OR_KEYWORD)]
         self.named = {s.name: s for s in slots if s.kind not in (_Kind.VAR_POSITIONAL, _Kind.VAR_KEYWORD)}
         self.rest = next((s for s in slots if s.kind == _Kind.VAR_POSITIONAL), None)
@@ -234,167 +228,6 @@ def bind(
         bound.by_name(name, kwargs.get(name), lax=name in lax, unknown=name in unknown)
     bound.complete()
     return bound
-
-
-# --- hints ------------------------------------------------------------------------------------------------------------
-
-
-def _signature(target: Target) -> inspect.Signature:
-    if sys.version_info >= (3, 14):
-        from annotationlib import Format
-
-        return inspect.signature(target, annotation_format=Format.FORWARDREF)
-    return inspect.signature(target)
-
-
-def _hints(target: Target, names: list[str]) -> dict[str, Any]:
-    """The parameters' types; what cannot be evaluated (names imported for typing only) is left out."""
-    function: Any = target
-    while hasattr(function, "func") and hasattr(function, "keywords"):  # functools.partial
-        function = function.func
-    function = inspect.unwrap(function)
-    if inspect.isclass(function):
-        function = function.__init__
-    elif not inspect.isroutine(function):
-        function = type(function).__call__
-    try:
-        return typing.get_type_hints(function, include_extras=True)
-    except Exception:  # noqa: BLE001 - any name in any annotation
-        return _hints_one_by_one(getattr(function, "__func__", function), names)
-
-
-def _hints_one_by_one(function: Any, names: list[str]) -> dict[str, Any]:
-    hints: dict[str, Any] = {}
-    try:
-        annotations = getattr(function, "__annotations__", {})
-    except Exception:  # noqa: BLE001 - 3.14 evaluates them here
-        return hints
-    scope = getattr(function, "__globals__", {})
-    for name in names:
-        if name in annotations:
-            try:
-                single = types.SimpleNamespace(__annotations__={name: annotations[name]})
-                hints |= typing.get_type_hints(single, scope, include_extras=True)
-            except Exception:  # noqa: BLE001, S112 - this one stays unchecked
-                continue
-    return hints
-
-
-def _supported(hint: Any) -> list[Any]:
-    """What to try, in order, for a value of type ``hint``; empty: anything goes."""
-    if hint is Any or hint is inspect.Parameter.empty:
-        return []
-    if isinstance(hint, typing.TypeVar) or hint is object:
-        return []
-    if _is_known(hint):
-        return [hint]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        members = [_supported(member) for member in typing.get_args(hint)]
-        return [kind for member in members for kind in member] if all(members) else []
-    if typing.get_origin(hint) is collections.abc.Iterable:
-        return _supported(list[typing.get_args(hint)])  # type: ignore[misc]  # built at run time
-    return []
-
-
-def _is_known(hint: Any) -> bool:
-    """Whether msgspec takes the type, and our hook every class in it."""
-    try:
-        msgspec.json.schema(hint, schema_hook=_schema_of)
-    except Exception:  # noqa: BLE001 - TypeError for what it does not know, others for hints that are no types
-        return False
-    return True
-
-
-def _schema_of(kind: Any) -> dict[str, Any]:
-    """JSON Schema of the classes that ``_from_plain`` makes."""
-    if _is_path(kind):
-        return {"type": "string", "format": "path"}
-    if _is_pattern(kind):
-        return {"type": "string", "format": "regex"}
-    if _is_model(kind):
-        return dict(kind.model_json_schema())
-    raise NotImplementedError
-
-
-def _from_plain(kind: Any, value: Any) -> Any:
-    """Makes an instance of a class that msgspec does not know. What it raises becomes a ``ValidationError``."""
-    if _is_model(kind):
-        return kind.model_validate(value)
-    if not isinstance(value, str):
-        raise TypeError(f"Expected `{_type_name(kind)}`, got {_shown(value)}")
-    if _is_pattern(kind):
-        import re
-
-        try:
-            return re.compile(value)
-        except re.error as error:
-            raise ValueError(f"not a regular expression: {error}") from None
-    if "\0" in value:
-        raise ValueError("Expected a path, got text with a NUL byte")
-    return kind(value)
-
-
-def _is_path(kind: Any) -> bool:
-    pathlib = sys.modules.get("pathlib")  # a hint that is one has imported it
-    return pathlib is not None and isinstance(kind, type) and issubclass(kind, pathlib.PurePath)
-
-
-def _is_pattern(kind: Any) -> bool:
-    import re
-
-    return kind is re.Pattern or typing.get_origin(kind) is re.Pattern
-
-
-def _is_model(kind: Any) -> bool:
-    pydantic = sys.modules.get("pydantic")
-    return pydantic is not None and isinstance(kind, type) and issubclass(kind, pydantic.BaseModel)
-
-
-# --- texts ------------------------------------------------------------------------------------------------------------
-
-
-def _choices(hint: Any) -> list[str]:
-    """What a ``Literal`` or an enum allows."""
-    if typing.get_origin(hint) is typing.Annotated:
-        hint = typing.get_args(hint)[0]
-    if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        members = [member for member in typing.get_args(hint) if member is not _NONE]
-        hint = members[0] if len(members) == 1 else hint
-    if typing.get_origin(hint) is typing.Literal:
-        return [str(value) for value in typing.get_args(hint)]
-    if isinstance(hint, type) and issubclass(hint, enum.Enum):
-        return [str(member.value) for member in hint]
-    return []
-
-
-def _fields(hint: Any) -> list[str]:
-    """The keys of a dataclass or Struct; none for other types."""
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return list(hint.__struct_encode_fields__)
-    return list(getattr(hint, "__dataclass_fields__", ())) if isinstance(hint, type) else []
-
-
-def _path(text: str) -> tuple[str | int, ...]:
-    """``.level[2]`` as ``("level", 2)``; ``[...]``, some value of a mapping, as ``"..."``."""
-    import re
-
-    found = re.findall(r"\.([^.\[]+)|\[(\d+)\]|\[(\.\.\.)\]", text)
-    return tuple(int(index) if index else name or some for name, index, some in found)
-
-
-def _type_name(kind: Any) -> str:
-    return "null" if kind is _NONE else str(getattr(kind, "__name__", None) or kind)
-
-
-def _shown(value: Any) -> str:
-    """A value in a message: short ones as they are in TOML or JSON, others by their kind."""
-    if isinstance(value, (bool, int, float, str)) or value is None:
-        text = msgspec.json.encode(value).decode()
-        if len(text) <= 60:
-            return f"`{text}`"
-    if isinstance(value, list):
-        return "an array"
-    return "a table" if isinstance(value, dict) else f"`{type(value).__name__}`"
 
 
 def _takes(signature: Signature) -> str:

@@ -105,7 +105,8 @@ class Failure(Value, frozen=True, tag="failure"):
             ``"import"``, ``"result"`` (could not be sent back), ``"exit"`` (``sys.exit``) or ``"cancelled"``.
         message: For people; never empty.
         type_names: The exception's class and its bases below ``BaseException``, as ``Name`` and ``module.Name``.
-        traceback: The task's own frames, its causes' and its notes, as Python prints them.
+        traceback: The task's own frames, its causes' and its notes, as Python prints them; empty where they say
+            nothing: for ``Fail``, ``Cancelled``, and a ``Retry`` without a cause.
         notes: What ``add_note`` added.
         retry_after: Seconds, for ``"retry"``; 0.0 where the function did not say.
         code: Exit status, for ``"exit"``.

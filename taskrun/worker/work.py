@@ -139,14 +139,20 @@ def _failure(error: BaseException) -> wire.Result | wire.Failure:
         case SystemExit():
             return _exit(error)
         case Cancelled():
-            return failures.describe(error, "cancelled")
+            return _untraced(failures.describe(error, "cancelled"))
         case failures.Retry():
             after = 0.0 if error.after is None else float(error.after)
-            return msgspec.structs.replace(failures.describe(error, "retry"), retry_after=after)
+            failure = msgspec.structs.replace(failures.describe(error, "retry"), retry_after=after)
+            return failure if error.__cause__ or error.__context__ else _untraced(failure)
         case failures.Fail():
-            return failures.describe(error, "fail")
+            return _untraced(failures.describe(error, "fail"))
         case _:
             return failures.describe(error)
+
+
+def _untraced(failure: wire.Failure) -> wire.Failure:
+    """Where it was raised helps nobody: it was raised on purpose."""
+    return msgspec.structs.replace(failure, traceback="")
 
 
 def _exit(error: SystemExit) -> wire.Result | wire.Failure:

@@ -146,6 +146,11 @@ def generator(): yield 1
 def paths(path: Path, colour: Colour): return [type(path).__name__, path, colour]
 def retry(after=None): raise taskrun.Retry(after)
 def fail(): raise taskrun.Fail("no such film")
+def retry_after_error():
+    try:
+        1 / 0
+    except ZeroDivisionError as error:
+        raise taskrun.Retry(reason="later") from error
 def wait_in_c():
     from itertools import repeat
     print("begun", flush=True)
@@ -489,6 +494,10 @@ def test_retry_and_fail_are_told_apart(host):
     assert (failure.kind, failure.retry_after) == ("retry", 2.0)
     failure = host.run("tasks:fail").failure
     assert (failure.kind, failure.message, failure.type_names[1]) == ("fail", "no such film", "taskrun.Fail")
+    assert failure.traceback == ""
+    failure = host.run("tasks:retry_after_error").failure
+    assert (failure.kind, failure.message) == ("retry", "later")
+    assert "ZeroDivisionError" in failure.traceback
 
 
 # --- stopping ---------------------------------------------------------------------------------------------------------
