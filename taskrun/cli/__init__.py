@@ -91,8 +91,11 @@ def main(arguments: list[str], host: HostStart | None = None) -> NoReturn:
 
 def invoke(arguments: list[str], host: HostStart | None = None) -> int:
     """Runs one command line; returns the exit status, negative for the signal to die of."""
-    from taskrun.model import NothingMatched, ProjectError, ResourceError, UsageError
+    instruction = os.environ.get("_TASKRUN_COMPLETE")
+    if instruction:
+        from taskrun.cli.complete import serve
 
+        return serve(cli, instruction)
     try:
         result: Any = cli.main(
             args=arguments, prog_name="taskrun", standalone_mode=False, obj={"host": host, "arguments": arguments}
@@ -104,27 +107,37 @@ def invoke(arguments: list[str], host: HostStart | None = None) -> int:
         return error.exit_code
     except click.Abort:
         return EXIT_FAILED
-    except UsageError as error:
-        say_error(str(error))
-        return EXIT_USAGE
-    except NothingMatched as error:
-        say_error(str(error))
-        return EXIT_NOTHING_MATCHED
-    except ProjectError as error:
-        from taskrun.cli.messages import show_diagnostics
-
-        show_diagnostics(error.diagnostics)
-        return EXIT_USAGE
-    except ResourceError as error:
-        say_error(str(error))
-        return EXIT_RESOURCES
+    except SystemExit as exit_:  # click's answer to a closed pipe
+        return -13 if exit_.code == 1 else 0
     except BrokenPipeError:
         return -13
-    except Exception as error:  # noqa: BLE001 - whatever is left is our bug, and is reported as one
-        from taskrun.cli.messages import report_bug
-
-        return report_bug(error)
+    except Exception as error:  # noqa: BLE001 - told below; whatever is not the user's mistake is our bug
+        return tell(error)
     return result if isinstance(result, int) else 0
+
+
+def tell(error: Exception) -> int:
+    """Shows an error on stderr and returns its exit status. Imported here: help and completion do without msgspec."""
+    from taskrun.model import NothingMatched, ProjectError, ResourceError, UsageError
+
+    match error:
+        case ProjectError():
+            from taskrun.cli.messages import show_diagnostics
+
+            show_diagnostics(error.diagnostics)
+            return EXIT_USAGE
+        case UsageError():
+            status = EXIT_USAGE
+        case NothingMatched():
+            status = EXIT_NOTHING_MATCHED
+        case ResourceError():
+            status = EXIT_RESOURCES
+        case _:
+            from taskrun.cli.messages import report_bug
+
+            return report_bug(error)
+    say_error(str(error))
+    return status
 
 
 def say_error(message: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskrun.cli.complete import complete_tasks
+from taskrun.cli.options import file_option
 
 if TYPE_CHECKING:
     from taskrun.run.options import RunOptions
@@ -94,7 +95,7 @@ def _positive(ctx: click.Context, param: click.Parameter, value: int | None) -> 
 
 @click.command(cls=RunCommand, name="run")
 @click.argument("words", metavar="[TASK...] [KEY=VALUE...] [-- ARGS...]", nargs=-1, shell_complete=complete_tasks)
-@click.option("-f", "--file", metavar="FILE", help="The file, instead of tasks.toml here or in a parent.")
+@file_option
 @click.option("-j", "--jobs", type=int, metavar="N", callback=_positive, envvar="TASKRUN_JOBS", help="Slots.")
 @click.option("--limit", "limits", type=Limit(), multiple=True, metavar="NAME=N", help="Set a named limit.")
 @click.option(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
-import trio
 
 from taskrun.model import Diagnostic, Value
 from taskrun.worker.wire import CallProblem, InspectReply, InspectRequest, Mistake
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 IMPORT_TIMEOUT = 60.0
 """Seconds for the import of one module."""
+_MARGIN = 10.0  # seconds
 
 
 class MakeDiagnostic(Protocol):
@@ -67,12 +67,13 @@ async def inspect(
     Raises:
         HostLost: The supervising process died.
         SpawnError: There is no such interpreter, or it has no taskrun.
+        trio.TooSlowError: The template does not answer.
     """
     calls = tuple(_wire_site(number, site) for number, site in enumerate(sites))
     request = InspectRequest(calls=calls, open_keys=open_keys, import_timeout=IMPORT_TIMEOUT)
     modules = len({call.target.partition(":")[0] for call in calls})
-    with trio.fail_after(IMPORT_TIMEOUT * modules + 10):
-        answer = await link.inspect(template, msgspec.msgpack.encode(request), IMPORT_TIMEOUT * modules + 5)
+    # The probe itself bounds each import; this is for a template that does not answer at all.
+    answer = await link.inspect(template, msgspec.msgpack.encode(request), IMPORT_TIMEOUT * modules + _MARGIN)
     reply = msgspec.msgpack.decode(answer, type=InspectReply)
     return Inspection(
         diagnostics=_diagnostics(reply, sites, diagnostic),
@@ -124,11 +125,10 @@ def _diagnostics(reply: InspectReply, sites: Sequence[CallSite], diagnostic: Mak
 
 def _of_target(site: CallSite, mistake: Mistake, code: str, diagnostic: MakeDiagnostic) -> Diagnostic:
     notes = []
-    if mistake.file:
+    if mistake.file and mistake.line:
         where = f"{mistake.file}:{mistake.line}" + (f":{mistake.column}" if mistake.column else "")
         notes.append(f"at {where}" + (f": {mistake.text.strip()}" if mistake.text else ""))
-    verb = "cannot be imported" if code == "import" else "cannot be called"
-    message = f"`{site.target}` of task `{site.task}` {verb}: {mistake.message}"
+    message = f"`{site.target}` of task `{site.task}` cannot be called: {mistake.message}"
     found = diagnostic(site, f"python-{code}", message, label=mistake.hint)
     return msgspec.structs.replace(found, notes=tuple(notes))
 

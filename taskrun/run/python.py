@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import trio
+
 from taskrun.link import HostLost, SpawnError, TemplateSpec
 from taskrun.model import Diagnostic, ProjectError
 
@@ -75,8 +77,9 @@ async def inspect_calls(link: Link, setting: Setting, selection: Selection) -> t
 
     try:
         found = await inspect(link, template_of(setting), sites, selection.open_keys, resolver.call_diagnostic)
-    except (SpawnError, HostLost) as error:
-        message = f"Python tasks cannot be inspected: {error}"
+    except (SpawnError, HostLost, trio.TooSlowError) as error:
+        why = "their template does not answer" if isinstance(error, trio.TooSlowError) else str(error)
+        message = f"Python tasks cannot be inspected: {why}"
         raise ProjectError((Diagnostic(code="python", message=message),)) from None
     if found.diagnostics:
         raise ProjectError(found.diagnostics)
