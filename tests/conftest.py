@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # Without a time limit per example: the machines of CI are slow and shared, and nothing timed asserts here.
 hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
-hypothesis.settings.register_profile("thorough", deadline=None, max_examples=2000)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
 
 _PATIENCE = 2.0  # seconds in which what a test has stopped may disappear

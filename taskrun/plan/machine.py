@@ -283,14 +283,9 @@ class Plan:
 
         ``passes``: dependents go on as if it had succeeded.
         """
+        task, attempt = self._graph.names[number], self._made[number]
         settled = Settled(
-            task=self._graph.names[number],
-            state=state,
-            reason=reason,
-            cause=cause,
-            allowed=allowed,
-            outcome=outcome,
-            attempt=self._made[number],
+            task=task, state=state, reason=reason, cause=cause, allowed=allowed, outcome=outcome, attempt=attempt
         )
         self._states[number] = state
         self._left -= 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import pytest
 import trio
 import trio.testing
 from hypothesis import assume, given
@@ -18,6 +19,8 @@ from taskrun.events import TaskEnd
 from taskrun.model import CancelKind, CancelReason, LookUpFailed, OnFailure, Outcome, ProjectError, State
 from taskrun.plan import RuledOut
 from taskrun.schedule import Scheduler
+
+pytestmark = pytest.mark.slow
 
 LIMITS = {"gpu": 2, "net": 3}
 INT = 2
