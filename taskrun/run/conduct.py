@@ -14,7 +14,7 @@ import trio
 
 from taskrun.link import Link, open_link
 from taskrun.run.options import RunResult
-from taskrun.run.python import inspect_calls
+from taskrun.run.python import inspect_calls, open_scratch
 from taskrun.run.signals import SignalDesk, taken
 from taskrun.run.terminal import Terminal
 from taskrun.run.under_way import UnderWay
@@ -58,24 +58,31 @@ class Conductor:
         result = RunResult()
         async with trio.open_nursery() as nursery:
             await nursery.start(self._desk.serve, taken())
+            said = open_scratch()
             try:
-                async with open_link(self._host) as self._link:
-                    result = await self._with_link(self._link)
+                async with open_link(self._host, warn=self._warn, templates_log=said) as self._link:
+                    result = await self._with_link(self._link, said)
             finally:
+                os.close(said)
                 self._terminal.restore()
                 nursery.cancel_scope.cancel()
         return result
 
-    async def _with_link(self, link: Link) -> RunResult:
+    async def _with_link(self, link: Link, said: int) -> RunResult:
         selection: Selection | None = None
         warnings: tuple[str, ...] = ()
         with self._setup:
             selection = await self._select(link)
-            warnings = await inspect_calls(link, self._setting, selection)
+            warnings = await inspect_calls(link, self._setting, selection, said)
         if selection is None or self._interrupted is not None:
             return self._nothing_started()
         self._run = UnderWay(self._setting, link, selection, self._terminal, self._desk.stop)
         return await self._run.carry_out(warnings)
+
+    def _warn(self, text: str) -> None:
+        """Something happened to a template."""
+        if self._run is not None:
+            self._run.warn(text)
 
     async def _select(self, link: Link) -> Selection:
         """Raises what ``Resolver.select`` raises."""

@@ -59,8 +59,27 @@ def _is_own(path: str) -> bool:
         return False
 
 
-async def inspect_calls(link: Link, setting: Setting, selection: Selection) -> tuple[str, ...]:
+_MOST_SAID = 2000  # bytes of what imports printed that are worth showing
+
+
+def open_scratch() -> int:
+    """A descriptor for what templates print while they import; it belongs to no folder and leaves none."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("taskrun-templates", os.MFD_CLOEXEC)
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
+
+
+async def inspect_calls(link: Link, setting: Setting, selection: Selection, said: int) -> tuple[str, ...]:
     """Checks every Python call of the plan, and gives open ``KEY=VALUE`` to those that take them.
+
+    Args:
+        link: To the run's host.
+        setting: The run's.
+        selection: What will run.
+        said: Where the link's templates print to, see ``open_scratch``.
 
     Returns:
         Warnings.
@@ -84,4 +103,5 @@ async def inspect_calls(link: Link, setting: Setting, selection: Selection) -> t
     if found.diagnostics:
         raise ProjectError(found.diagnostics)
     resolver.accept_open_keys(selection, found.parameters)
-    return found.warnings
+    printed = os.pread(said, _MOST_SAID, 0).decode(errors="replace").strip()
+    return (*found.warnings, f"imports printed: {printed}") if printed else found.warnings

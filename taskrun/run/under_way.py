@@ -317,8 +317,13 @@ class UnderWay:
         kind = CancelKind.SECOND_SIGNAL if kill else CancelKind.SIGNAL
         self._cancel(CancelReason(kind=kind, detail=number.name), number, kill=kill)
 
+    def warn(self, text: str) -> None:
+        """Something the user should know, that is no event of a task's."""
+        self._facts.warn("template", text)
+
     def abandon(self) -> None:
         """The process is about to leave: what is on the screen stays whole."""
+        self._link.abandon()
         self._reporters.suspend()
         self._writer.close(0.05)
 
