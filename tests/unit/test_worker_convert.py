@@ -131,7 +131,7 @@ def test_positional_only_parameters_may_be_named():
 def test_strings_from_the_command_line_are_read_leniently_and_no_others():
     def f(
         n: int,
-        on: bool | None = None,
+        on: bool | None = None,  # noqa: FBT001 - as users write them
         ratio: float = 0.0,
         items: list[int] | None = None,
         options: Options | None = None,
