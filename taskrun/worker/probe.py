@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import msgspec
 
@@ -21,7 +21,22 @@ from taskrun.worker import inspect_calls, system, targets, wire
 from taskrun.worker.stopping import interruption
 
 if TYPE_CHECKING:
-    from taskrun.worker.template import Template
+    import _socket
+
+
+class Prober(Protocol):
+    """The template, as an inspection needs it.
+
+    Attributes:
+        host: Pid of the host.
+        socket: The connection to it.
+    """
+
+    host: int
+    socket: _socket.socket
+
+    def settle(self) -> None:
+        """Modules have been imported into this process."""
 
 
 def import_here(name: str) -> wire.ModuleReport:
@@ -75,7 +90,7 @@ def _threads_left() -> str:
 # --- an inspection ----------------------------------------------------------------------------------------------------
 
 
-def inspect(template: Template, payload: bytes) -> bytes:
+def inspect(template: Prober, payload: bytes) -> bytes:
     """Carries out an inspection; returns the encoded reply, in the template or in the fork that has replaced it.
 
     Raises:
@@ -90,7 +105,7 @@ def inspect(template: Template, payload: bytes) -> bytes:
 class _Inspection:
     """One inspection: the modules still to import, and what is known of the others."""
 
-    def __init__(self, template: Template, request: wire.InspectRequest) -> None:
+    def __init__(self, template: Prober, request: wire.InspectRequest) -> None:
         self.template = template
         self.request = request
         self.calls, refused = inspect_calls.by_module(request)
@@ -119,9 +134,7 @@ class _Inspection:
 
     def _probe(self) -> bool:
         """Forks once. ``True``: this is the fork, and now the template; ``False``: this is the old one, go on."""
-        from taskrun.worker.template import flush
-
-        flush()
+        system.flush()
         reading, writing = os.pipe()
         old = os.getpid()
         pid = os.fork()

@@ -98,6 +98,21 @@ def flush_c_streams() -> None:
     _libc.fflush(None)
 
 
+def flush() -> None:
+    """Leaves nothing in a buffer that a fork would print again."""
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except (AttributeError, ValueError):
+            continue  # a module has replaced or closed it
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)  # nobody reads it any more: what is left goes nowhere
+            os.dup2(null, number)
+            os.close(null)
+            stream.flush()
+    flush_c_streams()
+
+
 def seal_descriptors(channel: int, stdin: int | None, stdout: int, stderr: int) -> None:
     """Puts the given ones at 0 to 3 and closes all others; without ``stdin``, 0 stays as it is.
 

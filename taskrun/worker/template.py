@@ -86,7 +86,7 @@ class Template:
         """Modules have been imported: from here on forks share what there is."""
         self.environment.note_changes()
         _forget_exit_functions()
-        flush()
+        system.flush()
         gc.collect()
         gc.freeze()
 
@@ -140,7 +140,7 @@ class Template:
         Raises:
             OSError: No process could be made, or the folder cannot be entered.
         """
-        flush()
+        system.flush()
         os.chdir(request["cwd"])
         try:
             reading, writing = os.pipe()
@@ -259,18 +259,3 @@ def _forget_exit_functions() -> None:
         for finalizer in list(finalize._registry):  # noqa: SLF001 - it lists them nowhere else
             finalizer.atexit = False
         atexit.register(finalize._exitfunc)  # noqa: SLF001 - it believes to be registered already
-
-
-def flush() -> None:
-    """Leaves nothing in a buffer that a fork would print again."""
-    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
-        try:
-            stream.flush()
-        except (AttributeError, ValueError):
-            continue  # a module has replaced or closed it
-        except OSError:
-            null = os.open(os.devnull, os.O_WRONLY)  # nobody reads it any more: what is left goes nowhere
-            os.dup2(null, number)
-            os.close(null)
-            stream.flush()
-    system.flush_c_streams()
