@@ -27,15 +27,18 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
     assert isinstance(attempt.command, BinaryCommand)
     sink = Sink(running, equipment, emit)
     try:
-        argv = await ffmpeg.arrange(attempt, attempt.command.argv, sink, equipment)
-        if running.stopping is not None:
-            return running.without_process(Stopped(reason=running.stopping.reason))
         try:
+            argv = await ffmpeg.arrange(attempt, attempt.command.argv, sink, equipment)
+            if running.stopping is not None:
+                return running.without_process(Stopped(reason=running.stopping.reason))
             process = await _spawn(attempt, attempt.command, argv, sink, equipment)
         except SpawnError as error:
             return running.without_process(error.failure)
+        except OSError as error:
+            return running.without_process(shortage(error))
         running.begin(process)
         emit(started(attempt, process))
+        sink.listen()
         return await watch(running, sink)
     except HostLost as lost:
         return running.lost(f"the process supervising it was lost ({lost})", log=sink.log_path)
@@ -59,6 +62,12 @@ async def watch(running: Running, sink: Sink) -> Outcome:
     outcome = running.outcome(usage, ending, result=result, log=sink.log_path)
     sink.show_final(outcome)
     return outcome
+
+
+def shortage(error: OSError) -> SpawnFailed:
+    """We could not make what a process needs to be started: its pipes, its progress channel."""
+    where = f" ({error.filename})" if error.filename else ""
+    return SpawnFailed(kind="resources", message=f"taskrun cannot make its pipes{where}: {error.strerror}")
 
 
 def started(attempt: Attempt, process: WatchedProcess) -> TaskStart:

@@ -14,7 +14,7 @@ import msgspec
 import trio
 
 from taskrun.events import TaskMessage
-from taskrun.execute.binary import started, watch
+from taskrun.execute.binary import shortage, started, watch
 from taskrun.execute.endings import exit_of, signal_name
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
@@ -70,11 +70,15 @@ class _PythonAttempt:
         self._calling = False
 
     async def carry_out(self) -> Outcome:
-        process = await self._fork()
+        try:
+            process = await self._fork()
+        except OSError as error:
+            return self.running.without_process(shortage(error))
         self.running.only_clocks(Clocks(timeout=IMPORT_TIMEOUT))
         self.running.begin(process)
         self.running.on_resume = self._tell_time_left
         self.emit(started(self.attempt, process))
+        self.sink.listen()
         await self._send_call()
         return await watch(self.running, self.sink)
 

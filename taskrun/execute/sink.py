@@ -1,6 +1,7 @@
 """Where everything goes that one attempt says: its output to the log, the reporters and the parsers; its progress out.
 
-The log comes first: what is shown is made from bytes that are already kept.
+The log comes first: what is shown is made from bytes that are already kept. Nothing is read before the start has been
+told, so that no reporter ever hears of what an attempt wrote before it hears of the attempt.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from taskrun.events import Emit
     from taskrun.execute.equipment import Equipment
     from taskrun.execute.fifo import Fifo
-    from taskrun.execute.pump import Stream
+    from taskrun.execute.pump import OnData, Stream
     from taskrun.execute.running import Running
     from taskrun.link import Usage
     from taskrun.model import ClockHit, Ending, Outcome
@@ -55,6 +56,8 @@ class Sink:
         self.read_first: Callable[[], None] | None = None
         self._warned = False
         self._tracker = Tracker()
+        self._unread: list[tuple[int, OnData]] = []  # pipes that are read only once the start has been told
+        self._early: list[bytes] | None = []  # what came through the FIFO until then
         self._streams: list[Stream] = []
         self._fifo: Fifo | None = None
         self._reader = ProgressReader(attempt.progress)
@@ -63,6 +66,8 @@ class Sink:
 
     def open_pipes(self) -> tuple[int, int]:
         """The writing ends of stdout and stderr; the caller closes them once the process has its own.
+
+        They are read from ``listen`` on.
 
         Raises:
             OSError: No descriptors left.
@@ -74,11 +79,17 @@ class Sink:
             os.close(out_read)
             os.close(out_write)
             raise
-        self._streams = [
-            self._equipment.outputs.add(out_read, self.stdout),
-            self._equipment.outputs.add(err_read, self.stderr),
-        ]
+        self._unread = [(out_read, self.stdout), (err_read, self.stderr)]
         return out_write, err_write
+
+    def listen(self) -> None:
+        """Reads what the process says, from its first byte on: everybody has been told that it has started."""
+        while self._unread:
+            fd, on_data = self._unread.pop(0)
+            self._streams.append(self._equipment.outputs.add(fd, on_data))
+        early, self._early = self._early, None
+        for data in early or ():
+            self._from_fifo(data)
 
     @property
     def fifo_path(self) -> str:
@@ -116,6 +127,9 @@ class Sink:
             self.take(said, now)
 
     def _from_fifo(self, data: bytes) -> None:
+        if self._early is not None:
+            self._early.append(data)
+            return
         now = self._clock.now()
         self._running.clocks.saw_output(now)
         for said in self._reader.feed_channel(data, now):
@@ -216,6 +230,9 @@ class Sink:
         """Closes what is still open; the FIFO is used again only if everything ended as it should."""
         for stream in self._streams:
             stream.close()
+        for fd, _on_data in self._unread:
+            os.close(fd)
+        self._unread = []
         if self._fifo is not None:
             self._equipment.fifos.give_back(self._fifo, reuse=self._running.gone)
             self._fifo = None

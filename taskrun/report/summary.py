@@ -154,7 +154,7 @@ class Summary(Reporter):
         text, style = words.status_word(event.state)
         about = self._about(event.task)
         notes = [visible(event.reason or "failed")]
-        if event.state == State.FAILED.value and event.elapsed > 0:
+        if event.state == State.FAILED.value and event.elapsed > 0 and event.task in self._commands:
             notes[0] += f" after {short_time(event.elapsed)}"
         if event.attempt > 1:
             notes.append(f"attempt {event.attempt}")
@@ -179,7 +179,9 @@ class Summary(Reporter):
         tail = self._tails.of_failed(event.task)
         yield from self._quoted(() if tail is None else tail.lines)
         yield from self._quoted(_last_lines(event.detail))
-        yield f"{_INDENT}{self._ink.between.join(self._whereabouts(event, tail))}"
+        whereabouts = self._ink.between.join(self._whereabouts(event, tail))
+        if whereabouts:
+            yield f"{_INDENT}{whereabouts}"
         yield f"{_INDENT}rerun: {self._about(event.task).rerun or rerun_command(event.task)}"
 
     def _quoted(self, lines: tuple[str, ...]) -> Iterator[str]:
@@ -190,7 +192,8 @@ class Summary(Reporter):
 
     def _whereabouts(self, event: TaskEnd, tail: Tail | None) -> Iterator[str]:
         if tail is not None and not tail.lines:
-            yield "no output"
+            if event.task in self._commands and not event.detail:
+                yield "no output"
         elif tail is not None and tail.total > LINES:
             more = "" if tail.counted else "more than "
             yield f"last {len(tail.lines)} of {more}{tail.total:,} lines"

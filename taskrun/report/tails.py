@@ -59,7 +59,11 @@ class _Kept:
         while self.size - len(self.pieces[0][1]) >= _ENOUGH:
             self.size -= len(self.pieces.popleft()[1])
 
-    def tail(self) -> Tail:
+    def tail(self, detail: str = "") -> Tail:
+        """The last lines, but for a traceback at the end, which is told by itself."""
+        if detail and self.pieces and self.pieces[-1][1] == detail.encode(errors="backslashreplace"):
+            _stream, data = self.pieces.pop()
+            self.ends -= data.count(b"\n")
         streams = {"stdout": WholeLines(), "stderr": WholeLines()}
         blocks = [streams[stream].feed(data) for stream, data in self.pieces]
         blocks += [lines.finish() for lines in streams.values()]
@@ -91,7 +95,7 @@ class Tails(Reporter):
         elif type(event) is TaskEnd:
             kept = self._running.pop(event.task, None)
             if event.state in {State.FAILED.value, State.TIMED_OUT.value} and len(self._failed) < _KEPT:
-                self._failed[event.task] = Tail() if kept is None else kept.tail()
+                self._failed[event.task] = Tail() if kept is None else kept.tail(event.detail)
 
     def of_failed(self, task: str) -> Tail | None:
         """The tail of a failed task's last attempt; ``None`` if too many had failed before to keep it."""

@@ -57,6 +57,14 @@ def affordable(jobs: int) -> int:
     return jobs if soft == resource.RLIM_INFINITY else max(1, min(jobs, (soft - 64) // 6))
 
 
+def _named(selection: Selection) -> str | None:
+    """The one instance that was asked for, if it was one that writes: a group has no output to stream."""
+    if len(selection.requested) != 1:
+        return None
+    (name,) = selection.requested
+    return None if selection.instances[name].is_group else name
+
+
 class UnderWay:
     """One run that has begun.
 
@@ -80,8 +88,7 @@ class UnderWay:
         project = setting.prepared.project
         self._clock = RunClock(trio.current_time)
         self._tally = Tally()
-        named = selection.requested[0] if len(selection.requested) == 1 else None
-        self._settings = display(setting, named)
+        self._settings = display(setting, _named(selection))
         self._facts = Facts(setting.run_id, self._tally, count_output=self._writes_output_events)
         self._recording = Recording(setting, self._on_record_trouble)
         self._events_fd = None if setting.options.events is None else open_events(setting.options.events)

@@ -102,3 +102,18 @@ def test_only_so_many_failures_keep_their_tail():
     assert tails.of_failed("t999") is None
     assert len(tails._failed) < 20
     assert tails._running == {}
+
+
+def test_a_traceback_that_is_told_by_itself_is_not_among_the_last_lines():
+    traceback = "Traceback (most recent call last):\n" + "".join(f"  line {number}\n" for number in range(20))
+    tails = Tails()
+    end = TaskEnd(task="one", attempt=1, state="failed", detail=traceback)
+    feed(tails, out(b"before\nhalf"), out(traceback.encode(), "stderr"), end)
+    tail = tails.of_failed("one")
+    assert (tail.lines, tail.total) == (("before", "half"), 2)
+
+
+def test_a_traceback_that_the_program_printed_itself_stays():
+    tails = Tails()
+    feed(tails, out(b"Traceback\n", "stderr"), TaskEnd(task="one", attempt=1, state="failed"))
+    assert tails.of_failed("one").lines == ("Traceback",)
