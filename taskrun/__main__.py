@@ -50,6 +50,10 @@ def _open_missing_descriptors() -> None:
     while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(fd, True)
     os.close(fd)
+    # Python has made no streams for them; whoever writes an answer need not ask whether there are any.
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", errors="backslashreplace", closefd=False))  # noqa: SIM115 - for good
 
 
 if __name__ == "__main__":
