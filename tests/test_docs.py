@@ -13,15 +13,8 @@ import pytest
 from support.markdown import Block, blocks, matches
 from support.project import ProjectDir
 
-from taskrun.cli import (
-    COMMANDS,
-    EXIT_BUG,
-    EXIT_FAILED,
-    EXIT_NOTHING_MATCHED,
-    EXIT_RESOURCES,
-    EXIT_USAGE,
-    cli,
-)
+from taskrun.cli import COMMANDS, cli
+from taskrun.cli.exits import EXIT_BUG, EXIT_FAILED, EXIT_NOTHING_MATCHED, EXIT_RESOURCES, EXIT_USAGE
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(

@@ -11,15 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from taskrun.cli.exits import EXIT_FAILED, EXIT_NOTHING_MATCHED, EXIT_RESOURCES, EXIT_USAGE, say_error
+
 if TYPE_CHECKING:
     from taskrun.host.start import HostStart
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_BUG = 3
-EXIT_NOTHING_MATCHED = 4
-EXIT_RESOURCES = 125
-EXIT_BROKEN_PIPE = 141
 
 # name -> (module, one line for --help); the line stands here too so that `taskrun --help` imports no command.
 COMMANDS = {
@@ -138,11 +134,6 @@ def tell(error: Exception) -> int:
             return report_bug(error)
     say_error(str(error))
     return status
-
-
-def say_error(message: str) -> None:
-    """One mistake on stderr, in the words ``error: ...``."""
-    click.echo(f"error: {message}", err=True)
 
 
 def leave(status: int) -> NoReturn:

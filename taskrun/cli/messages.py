@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from taskrun.cli import EXIT_BUG, say_error
+from taskrun.cli.exits import EXIT_BUG, say_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

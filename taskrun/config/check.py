@@ -9,8 +9,9 @@ import re
 from typing import TYPE_CHECKING
 
 from taskrun.config.circles import check_circles, check_finally
-from taskrun.config.mistakes import describe, suggestion
+from taskrun.config.mistakes import describe
 from taskrun.config.references import References
+from taskrun.config.wording import suggestion
 
 if TYPE_CHECKING:
     from taskrun.config.mistakes import Mistakes

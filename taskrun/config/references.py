@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from taskrun.config.mistakes import describe, listed, suggestion
+from taskrun.config.mistakes import describe
+from taskrun.config.wording import listed, suggestion
 
 if TYPE_CHECKING:
     from taskrun.config.mistakes import Mistakes

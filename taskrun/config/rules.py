@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from taskrun.config.mistakes import describe, listed
+from taskrun.config.mistakes import describe
 from taskrun.config.model import COMMANDS, GOES_WITH, NOT_WITH, NOT_YET, ONE_AT_LEAST, ONE_AT_MOST
 from taskrun.config.task_model import TaskTable
+from taskrun.config.wording import listed
 
 if TYPE_CHECKING:
     from taskrun.config.kinds import Table

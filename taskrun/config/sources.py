@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from taskrun.config.mistakes import describe, listed
+from taskrun.config.mistakes import describe
 from taskrun.config.parts import SourceTable, VariableTable
 from taskrun.config.project import EnvSource, GlobSource, LinesSource, Literal, Parameter, RangeSource, ShellSource
 from taskrun.config.rules import check_keys
 from taskrun.config.units import BadValue
+from taskrun.config.wording import listed
 
 if TYPE_CHECKING:
     from taskrun.config.mistakes import Mistakes

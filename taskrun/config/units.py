@@ -122,7 +122,7 @@ def signal_number(value: int | str) -> int:
     number = getattr(signal, f"SIG{name}", None)
     if isinstance(number, signal.Signals):
         return int(number)
-    from taskrun.config.mistakes import suggestion
+    from taskrun.config.wording import suggestion
 
     names = [each.name.removeprefix("SIG") for each in signal.Signals]
     raise BadValue(f"is `{value}`, which is no signal of this system", suggestion(name, names), within=value)

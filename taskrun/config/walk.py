@@ -13,9 +13,10 @@ from msgspec import inspect as types
 
 from taskrun.config.expect import expected, kind_of, shown
 from taskrun.config.hints import hint, home_of, known_keys
-from taskrun.config.mistakes import describe, listed, nearest
+from taskrun.config.mistakes import describe
 from taskrun.config.model import FileTable, RunTable
 from taskrun.config.task_model import DefaultsTable, TaskTable
+from taskrun.config.wording import listed, nearest
 
 if TYPE_CHECKING:
     from taskrun.config.mistakes import Mistakes

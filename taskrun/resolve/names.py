@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from taskrun.config.mistakes import suggestion
+from taskrun.config.wording import suggestion
 from taskrun.config.sources import RESERVED
 from taskrun.model import Value
 from taskrun.resolve.lookups import LookUp, describe

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from taskrun.config.mistakes import suggestion
+from taskrun.config.wording import suggestion
 from taskrun.resolve.lookups import LookUp, as_text
 from taskrun.resolve.mistakes import Mistake
 from taskrun.resolve.names import descend

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from taskrun.config.mistakes import suggestion
+from taskrun.config.wording import suggestion
 from taskrun.model import NothingMatched, UsageError
 from taskrun.resolve.globs import has_wildcard
 from taskrun.resolve.instances import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from taskrun.config.mistakes import suggestion
+from taskrun.config.wording import suggestion
 from taskrun.config.project import (
     EnvSource,
     GlobSource,

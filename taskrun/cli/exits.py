@@ -1,0 +1,16 @@
+"""The exit statuses by name, and the one form in which every command says what is wrong."""
+
+from __future__ import annotations
+
+import click
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_BUG = 3
+EXIT_NOTHING_MATCHED = 4
+EXIT_RESOURCES = 125
+
+
+def say_error(message: str) -> None:
+    """One mistake on stderr, in the words ``error: ...``."""
+    click.echo(f"error: {message}", err=True)
