@@ -38,16 +38,20 @@ class Freezer:
         """Stops all there is, again and again until nothing new appears."""
         self.suspended = True
         until = now() + _BOUND
-        while self._stop_round() and now() < until:
+        dead: set[int] = set()
+        while self._stop_round(dead) and now() < until:
             time.sleep(0.0005)  # a stop takes effect when the process is next scheduled
 
-    def _stop_round(self) -> bool:
-        """One look; whether something was found that had not been stopped before, or that still runs."""
+    def _stop_round(self, dead: set[int]) -> bool:
+        """One look; whether something was found that had not been stopped, or known to be dead, before."""
         active = False
         for seen in self._platform.tree(self._platform.children() - self._templates()):
-            if seen.dead or seen.state in {"T", "t"}:
+            if seen.state in {"T", "t"} or seen.pid in dead:
                 continue
             active = True
+            if seen.dead:  # its children may have got another parent since they were listed
+                dead.add(seen.pid)
+                continue
             if (seen.pid, seen.start) not in self._frozen and self._platform.signal(seen, signal.SIGSTOP):
                 self._frozen[seen.pid, seen.start] = seen
         return active

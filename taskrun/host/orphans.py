@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from taskrun.host.platform import Platform, Seen
 
 _BURST = 0.02  # seconds
+_NAMED = 32
 
 
 class Orphans:
@@ -30,23 +31,33 @@ class Orphans:
         self.killed: dict[int, str] = {}
 
     def adopted_round(self) -> bool:
-        """Kills and reaps what has come to us (we are a subreaper); whether anything was left.
+        """Kills and reaps what has come to us (we are a subreaper), for a short while; whether anything was left.
 
         Every process of a host is in another session than ours; our own children are not, or are to be left alone.
         """
-        roots = set()
-        for pid in self._platform.children() - self._leave_alone:
-            seen = self._platform.look(pid)
-            if seen is not None and seen.session != os.getsid(0):
-                roots.add(pid)
-        for seen in self._platform.tree(roots) if roots else []:
+        until = monotonic() + _BURST
+        own_session = os.getsid(0)
+        spared: set[int] = set()
+        hit: set[int] = set()
+        while children := self._platform.children() - self._leave_alone - spared:
+            for pid in children - hit:
+                seen = self._platform.look(pid)
+                if seen is None or seen.session == own_session:
+                    spared.add(pid)
+                else:
+                    self._name(seen)
+                    os.kill(pid, signal.SIGKILL)  # at once, and safely: it is our child
+                    hit.add(pid)
+            hit = {pid for pid in hit if not _reaped(pid)}
+            if monotonic() >= until:
+                self._kill_below(hit)
+                return True
+        return False
+
+    def _kill_below(self, pids: set[int]) -> None:
+        """Kills what is below children that do not die."""
+        for seen in self._platform.tree(pids) if pids else []:
             self._kill(seen)
-        for pid in roots:
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                continue
-        return bool(roots)
 
     def marked_round(self, token: str, leaders: dict[int, int]) -> bool:
         """Kills what has gone elsewhere (we are no subreaper), for a short while; whether anything was left.
@@ -78,6 +89,17 @@ class Orphans:
     def _kill(self, seen: Seen) -> bool:
         if seen.dead:
             return False
-        if seen.pid not in self.killed and len(self.killed) < 32:
-            self.killed[seen.pid] = self._platform.command(seen.pid)
+        self._name(seen)
         return self._platform.signal(seen, signal.SIGKILL)
+
+    def _name(self, seen: Seen) -> None:
+        if not seen.dead and seen.pid not in self.killed and len(self.killed) < _NAMED:
+            self.killed[seen.pid] = self._platform.command(seen.pid)
+
+
+def _reaped(pid: int) -> bool:
+    """Reaps one child if it has ended; True: there is no such child now."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True

@@ -58,7 +58,11 @@ class Platform:
         raise NotImplementedError
 
     def tree(self, roots: set[int]) -> list[Seen]:
-        """The processes of ``roots`` that still are, and all below them, parents first."""
+        """The processes of ``roots`` and all below them, parents first.
+
+        It is no snapshot: who was listed and then found dead (gone: state ``X``) may have had a child that is missing
+        here and that has another parent by now.
+        """
         raise NotImplementedError
 
     def strays(self, known: set[int]) -> list[Seen]:

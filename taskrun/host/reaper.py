@@ -7,6 +7,7 @@ import time
 
 from taskrun.host.kinship import Kinship
 from taskrun.host.loop import now
+from taskrun.host.marks import marks_of
 from taskrun.host.signals import signal
 
 TYPE_CHECKING = False
@@ -135,8 +136,24 @@ class Reaper:
     # --- what outlives a leader ---
 
     def _left(self, leader: Leader) -> tuple[list[Seen], bool]:
-        strays = self.strays()
-        return self.kin.left_of(leader, strays) if strays else ([], False)
+        """What is alive of an attempt beside its leader; and whether that may not be all.
+
+        An empty list of strays is the whole truth, since all that lives below us has some child of ours as its
+        ancestor. Where one was found dead, it may have left a child after the list was made: look again.
+        """
+        until = now() + _BURST
+        dead: set[int] = set()
+        while strays := self.strays():
+            left, unsure = self.kin.left_of(leader, strays)
+            if left or unsure:
+                return left, unsure
+            died = {seen.pid for seen in strays if seen.dead} - dead
+            if not died:
+                return [], False
+            if now() >= until:
+                return [], True
+            dead |= died
+        return [], False
 
     def _settle(self, leader: Leader) -> None:
         """The leader is dead: the attempt has ended if nothing else of it lives; else that has some time left."""
@@ -194,29 +211,47 @@ class Reaper:
         self._kill_round(leader)
 
     def _kill_round(self, leader: Leader) -> None:
-        """Kills what there is until nothing new turns up, for a short while; comes back for the rest."""
-        until = now() + _BURST
-        known: set[tuple[int, int]] = set()
-        while leader.id in self.leaders:
-            self._freeze(leader)
-            _signal_group(leader.pid, signal.SIGKILL)
-            left, unsure = self._left(leader)
-            for seen in left:
-                self._platform.signal(seen, signal.SIGKILL)
-            leader.exited = leader.exited or self._platform.exited(leader.pid) is True
-            if leader.exited and not left and not unsure:
-                self._bury(leader, [])
-                return
-            found = {(seen.pid, seen.start) for seen in left}
-            if now() >= until or found <= known:
-                break
-            known |= found
+        """Kills all there is; comes back until there is nothing, or it is hopeless."""
+        self._freeze(leader)
+        _signal_group(leader.pid, signal.SIGKILL)
+        self._snipe(leader)
+        left, unsure = self._left(leader)
+        for seen in left:
+            self._platform.signal(seen, signal.SIGKILL)
+        leader.exited = leader.exited or self._platform.exited(leader.pid) is True
         self._reap_strangers()
-        if now() < leader.give_up:
+        if leader.exited and not left and not unsure:
+            self._bury(leader, [])
+        elif now() < leader.give_up:
             self._loop.after(0.002, lambda: self._kill_again(leader))
         else:
-            left, _unsure = self._left(leader)
             self._bury(leader, [(seen.pid, self._platform.command(seen.pid)) for seen in left[:_NAMED]])
+
+    def _snipe(self, leader: Leader) -> None:
+        """Kills adopted children of the attempt the moment they come, for a short while.
+
+        Processes that fork and exit all the time live for less than a careful look at all of them would take. By its
+        mark, or where nobody else can be its owner, one is known in microseconds; and a child's pid is pinned.
+        """
+        if not self._platform.adopts:
+            return
+        until = now() + _BURST
+        hit: set[int] = set()
+        strangers: set[int] = set()
+        while now() < until:
+            for pid in self._platform.children() - self._own - hit - strangers:
+                if leader.alone or leader.mark in marks_of(self._platform.environ(pid) or b""):
+                    os.kill(pid, signal.SIGKILL)
+                    hit.add(pid)
+                else:
+                    strangers.add(pid)
+            gone = {pid for pid in hit if self._platform.exited(pid) is not False}
+            if gone == hit and not self._platform.children() - self._own - hit - strangers:
+                return  # nobody is left who could have a child that we have not seen
+            if not self._forks_open():
+                for pid in gone:
+                    _reap(pid)
+                hit -= gone
 
     def _kill_again(self, leader: Leader) -> None:
         if leader.id in self.leaders:
@@ -272,22 +307,25 @@ class Reaper:
         """
         until = now() + seconds
         named: dict[int, str] = {}
-        while True:
-            alive = []
-            for seen in self._platform.tree(self._platform.children()):
-                if not seen.dead:
-                    alive.append(seen.pid)
-                    if seen.pid not in skip and seen.pid not in named and len(named) < _NAMED:
-                        named[seen.pid] = self._platform.command(seen.pid)
+        before: set[int] = set()
+        for leader in self.leaders.values():
+            _signal_group(leader.pid, signal.SIGKILL)
+        while children := self._platform.children():
+            for pid in children - before:  # at once, since some fork and exit all the time; they fall to us
+                if pid not in skip and len(named) < _NAMED and not self._platform.exited(pid):
+                    named[pid] = self._platform.command(pid)
+                os.kill(pid, signal.SIGKILL)
+            gone = {pid for pid in children if _reap(pid)}
+            if not children - before:  # nothing new: look deeper, in case one of them cannot be killed
+                alive = [seen for seen in self._platform.tree(children - gone) if not seen.dead]
+                for seen in alive:
                     self._platform.signal(seen, signal.SIGKILL)
-            for pid in self._platform.children():
-                _reap(pid)
-            if not alive and not self._platform.children():
-                return list(named.items()), []
-            if now() >= until:
-                stuck = [(pid, named.pop(pid, "")) for pid in alive if self._platform.look(pid)]
-                return list(named.items()), stuck
-            time.sleep(0.0005)
+                if now() >= until:
+                    stuck = [(seen.pid, self._platform.command(seen.pid)) for seen in alive]
+                    return [(pid, text) for pid, text in named.items() if pid not in dict(stuck)], stuck
+                time.sleep(0.0005)
+            before = children - gone
+        return list(named.items()), []
 
 
 def _reap(pid: int) -> bool:

@@ -283,7 +283,8 @@ class Supervisor:
         self._loop.after(OBEDIENCE, lambda: None)
         while self.reaper.leaders and now() < until:
             self._loop.step()
-        self._kill_all()
+        if not self._platform.adopts:  # else nobody wants to know any more what belonged to whom
+            self._kill_all()
         self._last_sweep()
 
     def fail(self, error: BaseException) -> None:

@@ -243,6 +243,7 @@ class Link:
             case "finished":
                 killed, stuck = content
                 self._leftovers = (*leftovers(killed, killed=True), *leftovers(stuck, killed=False))
+                self._conversation.why = "the host has been shut down"
                 self._finished.set()
             case "notice":
                 self._warn(content[0])
@@ -283,7 +284,6 @@ class Link:
 
     async def _part(self) -> None:
         """The host has ended as it was asked to. One that could not kill something stays behind, alone."""
-        self._conversation.why = "the host has been shut down"
         if all(leftover.killed for leftover in self._leftovers or ()):
             await self._reap(_LINGER)
 

@@ -6,7 +6,7 @@ import os
 import time
 from typing import Self
 
-PATIENCE = 5.0  # seconds in which what should be gone must be
+PATIENCE = 10.0  # seconds in which what should be gone must be
 
 
 def start_time(pid: int) -> int | None:
