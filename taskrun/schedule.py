@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
@@ -24,6 +24,30 @@ Prepare: TypeAlias = Callable[[str, int], Attempt | RuledOut | Outcome]
 """Makes the attempt of a task and number; or says why it is ruled out, or how it failed before it began."""
 
 
+class Timekeeper(Protocol):
+    """A clock which may leave out time in which the run stood still."""
+
+    def now(self) -> float:
+        """Seconds."""
+        ...
+
+    def real(self, moment: float) -> float:
+        """When, on trio's clock, that ``moment`` comes if nothing is left out until then."""
+        ...
+
+
+class TrioTime:
+    """trio's own clock, which leaves nothing out."""
+
+    def now(self) -> float:
+        """Seconds."""
+        return trio.current_time()
+
+    def real(self, moment: float) -> float:
+        """The same."""
+        return moment
+
+
 class Scheduler:
     """Carries a plan out. All methods belong to the thread of the trio loop, and none but ``run`` waits.
 
@@ -34,6 +58,7 @@ class Scheduler:
         emit: Takes the facts in their one order; must neither wait nor raise.
         cleanup: Seconds that clean-up has in all after a cancel, from when the last other task has ended.
         deadline: Seconds from the start of ``run`` after which running tasks are cancelled.
+        clock: What back-off, deadline and clean-up go by; ``None``: trio's.
     """
 
     def __init__(
@@ -45,6 +70,7 @@ class Scheduler:
         *,
         cleanup: float = 2.0,
         deadline: float | None = None,
+        clock: Timekeeper | None = None,
     ) -> None:
         self._plan = plan
         self._executor = executor
@@ -57,7 +83,7 @@ class Scheduler:
         self._bug: BaseException | None = None
         self._booked: dict[str, Attempt] = {}  # handed to a carrier that has not had its turn yet
         self._running: dict[str, Attempt] = {}  # in the executor's hands
-        self._timers = Timers(self._advance)
+        self._timers = Timers(self._advance, clock or TrioTime())
         self._cancelled: CancelReason | None = None  # of the run; a failure that stops the others is none
         self._cleaning_up = False  # the time for clean-up is running
 
@@ -108,10 +134,6 @@ class Scheduler:
         """The run goes on."""
         self._timers.resume()
         self._advance()
-
-    def leave_out(self, seconds: float) -> None:
-        """So long the run stood still without ``pause``, since nobody had announced it."""
-        self._timers.leave_out(seconds)
 
     # --- attempts -------------------------------------------------------------------------------------------------
 
@@ -240,10 +262,12 @@ class Timers:
 
     Args:
         then: Called after each round of them.
+        clock: What they go by.
     """
 
-    def __init__(self, then: Callable[[], object]) -> None:
+    def __init__(self, then: Callable[[], object], clock: Timekeeper) -> None:
         self._then = then
+        self._clock = clock
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._added = 0  # keeps those of one time in their order
         self._paused_at: float | None = None
@@ -265,21 +289,16 @@ class Timers:
     def pause(self) -> None:
         """Stops the clock; no function is called any more."""
         if self._paused_at is None:
-            self._paused_at = trio.current_time()
+            self._paused_at = self._clock.now()
             self._resumed = trio.Event()
 
     def resume(self) -> None:
         """Lets the clock go on from where it stood."""
         if self._paused_at is not None:
-            self._paused_for += trio.current_time() - self._paused_at
+            self._paused_for += self._clock.now() - self._paused_at
             self._paused_at = None
             self._resumed.set()
             self._changed.set()
-
-    def leave_out(self, seconds: float) -> None:
-        """Sets the clock back."""
-        self._paused_for += seconds
-        self._changed.set()
 
     async def wait_resumed(self) -> None:
         """Waits for the end of the pause."""
@@ -292,11 +311,11 @@ class Timers:
             if self._call_due():
                 self._then()
             until = self._heap[0][0] + self._paused_for if self._heap and not self.paused else float("inf")
-            with trio.move_on_at(until):
+            with trio.move_on_at(self._clock.real(until)):
                 await self._changed.wait()
 
     def _now(self) -> float:
-        return (trio.current_time() if self._paused_at is None else self._paused_at) - self._paused_for
+        return (self._clock.now() if self._paused_at is None else self._paused_at) - self._paused_for
 
     def _call_due(self) -> bool:
         called = False

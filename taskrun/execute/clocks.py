@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from taskrun.model import Clockwork
 
 _NEVER = float("inf")
+_UNSEEN = 1.0  # seconds without a beat after which the process must have stood still
 
 
 class RunClock:
     """Monotonic seconds that leave out the time during which the run was suspended.
+
+    SIGSTOP gives no warning, and what is overdue by then is looked at before the SIGCONT: so whoever has the loop call
+    ``beat`` several times a second lets the clock notice by itself, whenever it is read, that nobody could look.
 
     Args:
         source: The clock of trio, whose deadlines ``real`` is for; it has an origin of its own.
@@ -26,11 +30,22 @@ class RunClock:
         self._source = source
         self._left_out = 0.0
         self._suspended_at: float | None = None
+        self._beat = _NEVER
 
     def now(self) -> float:
         """Seconds of run time; stands still between ``suspend`` and ``resume``."""
-        moment = self._source() if self._suspended_at is None else self._suspended_at
+        if self._suspended_at is not None:
+            return self._suspended_at - self._left_out
+        moment = self._source()
+        if moment - self._beat > _UNSEEN:
+            self._left_out += moment - self._beat
+            self._beat = moment
         return moment - self._left_out
+
+    def beat(self) -> None:
+        """The process is running; from the first time on, it not being called means that the process is not."""
+        if self._suspended_at is None:
+            self._beat = self.now() + self._left_out
 
     def real(self, moment: float) -> float:
         """When, on the underlying clock, run time ``moment`` comes if nothing is suspended until then."""
@@ -45,14 +60,13 @@ class RunClock:
         """Lets it go on; returns how many seconds were left out."""
         if self._suspended_at is None:
             return 0.0
-        paused = self._source() - self._suspended_at
+        moment = self._source()
+        paused = moment - self._suspended_at
         self._suspended_at = None
         self._left_out += paused
+        if self._beat != _NEVER:
+            self._beat = moment
         return paused
-
-    def leave_out(self, seconds: float) -> None:
-        """Takes out a pause that was noticed only afterwards (SIGSTOP gives no warning)."""
-        self._left_out += seconds
 
 
 class AttemptClocks:

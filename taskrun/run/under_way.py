@@ -7,7 +7,6 @@ import os
 import random
 import resource
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import trio
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 
 _TICK = 0.1  # seconds between two looks of the reporters at the clock
 _LEAVING = 0.2  # seconds that whoever reads our output gets when the run was interrupted
-_STOPPED_UNSEEN = 1.0  # a longer gap between two ticks, and a SIGCONT after it, was a SIGSTOP
 
 
 def affordable(jobs: int) -> int:
@@ -133,10 +131,10 @@ class UnderWay:
             self._emit,
             cleanup=project.run.cleanup,
             deadline=project.run.deadline,
+            clock=self._clock,
         )
         self._cancelled: CancelReason | None = None
         self._began = self._clock.now()
-        self._last_tick = time.monotonic()
         self._settled = False  # every task is: a signal changes nothing any more
         self._suspended = False
 
@@ -182,6 +180,7 @@ class UnderWay:
     async def _run_tasks(self) -> tuple[Leftover, ...]:
         """Returns what had to be killed when all attempts had ended."""
         leaked: tuple[Leftover, ...] = ()
+        self._clock.beat()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._equipment.outputs.serve)
             nursery.start_soon(self._equipment.controls.serve)
@@ -298,7 +297,7 @@ class UnderWay:
     async def _tick_for_ever(self) -> None:
         while True:
             await trio.sleep(_TICK)
-            self._last_tick = time.monotonic()
+            self._clock.beat()
             self._executor.tick()
             now = self._clock.now()
             self._reporters.tick(now)
@@ -347,7 +346,6 @@ class UnderWay:
     async def resume(self) -> None:
         """It goes on; in the background without drawing."""
         self._suspended = False
-        self._last_tick = time.monotonic()
         paused = self._clock.resume()
         await self._link.resume()
         self._facts.emit(RunResume(paused=paused))
@@ -357,13 +355,7 @@ class UnderWay:
 
     def continued(self) -> None:
         """SIGCONT: after a SIGSTOP that nobody announced, or because the run was brought to the foreground."""
-        if self._suspended:
-            return
-        gap = time.monotonic() - self._last_tick
-        if gap > _STOPPED_UNSEEN:
-            self._clock.leave_out(gap - _TICK)
-            self._last_tick = time.monotonic()
-        if self._terminal.in_foreground():
+        if not self._suspended and self._terminal.in_foreground():
             self._reporters.resume()
 
     def show_status(self) -> None:

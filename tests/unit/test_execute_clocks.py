@@ -39,12 +39,39 @@ def test_suspending_twice_counts_once():
     assert clock.resume() == 0.0
 
 
-def test_a_pause_that_was_noticed_afterwards_is_left_out():
+def test_a_pause_that_nobody_announced_is_left_out_by_whoever_looks_first():
+    hand = Hand()
+    clock = RunClock(hand)
+    clock.beat()
+    hand.seconds = 100.5
+    assert clock.now() == 100.5
+    clock.beat()
+    hand.seconds = 200.0
+    assert clock.now() == 100.5
+    assert clock.real(101.0) == 200.5
+    clock.beat()
+    hand.seconds = 200.25
+    assert clock.now() == 100.75
+
+
+def test_a_clock_that_gets_no_beats_expects_none():
     hand = Hand()
     clock = RunClock(hand)
     hand.seconds = 200.0
-    clock.leave_out(99.0)
-    assert clock.now() == 101.0
+    assert clock.now() == 200.0
+
+
+def test_a_suspension_is_no_missing_beat():
+    hand = Hand()
+    clock = RunClock(hand)
+    clock.beat()
+    clock.suspend()
+    hand.seconds = 150.0
+    clock.beat()
+    assert clock.resume() == 50.0
+    assert clock.now() == 100.0
+    hand.seconds = 150.5
+    assert clock.now() == 100.5
 
 
 def test_without_limits_no_clock_ever_runs_out():

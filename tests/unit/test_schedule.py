@@ -35,13 +35,21 @@ class Stage:
     """A scheduler with everything around it, and its run in virtual time."""
 
     def __init__(
-        self, *specs, script=None, stubborn=(), prepare=prepare_plainly, cleanup=2.0, deadline=None, **options
+        self,
+        *specs,
+        script=None,
+        stubborn=(),
+        prepare=prepare_plainly,
+        cleanup=2.0,
+        deadline=None,
+        clock=None,
+        **options,
     ):
         self.plan = plan_of(*specs, **{"jobs": 8, **options})
         self.executor = FakeExecutor(script, stubborn=stubborn)
         self.recorder = Recorder()
         self.scheduler = Scheduler(
-            self.plan, self.executor, prepare, self.recorder, cleanup=cleanup, deadline=deadline
+            self.plan, self.executor, prepare, self.recorder, cleanup=cleanup, deadline=deadline, clock=clock
         )  # fmt: skip
         self.took = math.nan
 
@@ -413,9 +421,25 @@ def test_deadline_and_back_off_stand_still_while_the_run_is_suspended():
     assert stage.took == 20 + 100
 
 
-def test_time_that_nobody_announced_can_be_left_out_afterwards():
-    stage = Stage(task("a"), script={"a": [FOREVER]}, deadline=20)
-    stage.run((15, lambda: stage.scheduler.leave_out(7)))
+class Forgetful:
+    """A clock that leaves out what it is told to."""
+
+    left_out = 0.0
+
+    def now(self):
+        return trio.current_time() - self.left_out
+
+    def real(self, moment):
+        return moment + self.left_out
+
+    def leave_out(self):
+        self.left_out = 7.0
+
+
+def test_time_that_its_clock_leaves_out_does_not_count():
+    clock = Forgetful()
+    stage = Stage(task("a"), script={"a": [FOREVER]}, deadline=20, clock=clock)
+    stage.run((15, clock.leave_out))
 
     assert stage.took == 27
 
