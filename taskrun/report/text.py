@@ -127,11 +127,9 @@ def cells(text: str) -> int:
     """How many columns a text without control characters takes: East Asian characters take two, marks none."""
     if text.isascii():
         return len(text)
-    import unicodedata
+    from rich.cells import cell_len  # its tables follow Unicode's versions; most text never needs them
 
-    wide = sum(1 for char in text if unicodedata.east_asian_width(char) in "WF")
-    marks = sum(1 for char in text if unicodedata.category(char) in {"Mn", "Me", "Cf"})
-    return len(text) + wide - marks
+    return cell_len(text)
 
 
 def rerun_command(task: str) -> str:
