@@ -50,6 +50,19 @@ class LazyGroup(click.Group):
         command: click.Command = module.command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Finds the command, or says which one was probably meant; a task's name is an easy mistake here."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            from taskrun.config.wording import nearest
+
+            near = nearest(name, COMMANDS)
+            hint = f"did you mean `{near}`?" if near else f"to run a task: taskrun run {name}"
+            ctx.fail(f"there is no command `{name}`; {hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the commands' one-liners without importing them."""
         del ctx

@@ -56,3 +56,8 @@ def test_version(project):
 
 def test_an_unknown_command_gets_the_nearest(project):
     project.taskrun("rnu").exits(2).says("rnu")
+
+
+def test_a_command_that_is_not_there_has_a_hint(project):
+    project.taskrun("rnu").exits(2).says("there is no command `rnu`; did you mean `run`?")
+    project.taskrun("build").exits(2).says("there is no command `build`; to run a task: taskrun run build")
