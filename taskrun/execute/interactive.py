@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from taskrun.events import Emit
     from taskrun.execute.equipment import Equipment
     from taskrun.execute.running import Running
+    from taskrun.link import Link
     from taskrun.model import Attempt, Outcome
 
 _POLL = 0.05  # seconds, where there is no pidfd
@@ -121,17 +122,18 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
     equipment.outputs.hold("terminal")
     try:
         with equipment.give_terminal():
-            return await _at_the_terminal(running, equipment.link.pid, emit)
+            return await _at_the_terminal(running, equipment.link, emit)
     finally:
         equipment.outputs.release("terminal")
 
 
-async def _at_the_terminal(running: Running, host: int, emit: Emit) -> Outcome:
+async def _at_the_terminal(running: Running, link: Link, emit: Emit) -> Outcome:
     attempt = running.attempt
     try:
-        process = TerminalProcess(_spawn(attempt), host)
+        process = TerminalProcess(_spawn(attempt), link.pid)
     except SpawnError as error:
         return running.without_process(error.failure)
+    link.leave_alone.add(process.pid)
     running.control = TerminalControl()
     running.only_clocks(Clocks(timeout=attempt.clocks.timeout))
     running.begin(process)
@@ -141,6 +143,8 @@ async def _at_the_terminal(running: Running, host: int, emit: Emit) -> Outcome:
     except trio.Cancelled:
         await running.kill_and_wait()
         raise
+    finally:
+        link.leave_alone.discard(process.pid)
     return running.outcome(usage)
 
 

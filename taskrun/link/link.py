@@ -40,8 +40,8 @@ class Link:
         pid: The host's process id.
         lost: Set when the host has been lost and what it left has been swept. Not by a shutdown.
         processes: Those that run, by id.
-        leave_alone: Children of this process that are in a session of their own and none of the host's: a sweep after
-            the host's death spares them. Children in this process's session are spared anyway.
+        leave_alone: Children of this process that are none of the host's: a sweep after the host's death spares them
+            (and anyway those in this process's session), and ``reap_adopted`` leaves them to who waits for them.
         swept: What such a sweep has killed.
     """
 
@@ -224,6 +224,12 @@ class Link:
         """Continues what ``suspend`` stopped."""
         number, _mark = self._next()
         await self._ask(number, "resume", number)
+
+    def reap_adopted(self) -> None:
+        """Reaps the dead who came to this process, as to a subreaper or to process 1, and for whom nobody waits."""
+        for pid in self._platform.children() - self.leave_alone - _hosts:
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
 
     def _take(self, kind: str, number: int, *content: Any) -> None:
         """One message; what is not known here belongs to a request that nobody waits for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 import resource
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from taskrun.run.terminal import Terminal
 
 _TICK = 0.1  # seconds between two looks of the reporters at the clock
+_REAP = 10  # ticks between two looks for dead processes that were adopted
 _LEAVING = 0.2  # seconds that whoever reads our output gets when the run was interrupted
 
 
@@ -295,9 +297,11 @@ class UnderWay:
         return self._settings.ci is not None if asked is None else asked
 
     async def _tick_for_ever(self) -> None:
-        while True:
+        for count in itertools.count():
             await trio.sleep(_TICK)
             self._clock.beat()
+            if count % _REAP == 0:
+                self._link.reap_adopted()
             self._executor.tick()
             now = self._clock.now()
             self._reporters.tick(now)
