@@ -277,12 +277,25 @@ class Terminal:
             pass
         return Finished(self.argv, self.process.returncode, self.text.encode(), b"")
 
-    def close(self) -> None:
-        """Ends it by force and gives the terminal back; twice is harmless."""
-        _kill_session(self.process)
+    def leave_unread(self, *, timeout: float = PATIENCE) -> int:
+        """Waits for the command's end without reading what it shows; returns its exit status."""
+        try:
+            return self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.close()
+            raise AssertionError(f"did not end within {timeout} s while nobody read") from None
+
+    def hang_up(self) -> Self:
+        """Closes the terminal, as a window that is closed does: its processes get SIGHUP, and errors when they write."""
         if self._master >= 0:
             os.close(self._master)
             self._master = -1
+        return self
+
+    def close(self) -> None:
+        """Ends it by force and gives the terminal back; twice is harmless."""
+        _kill_session(self.process)
+        self.hang_up()
 
     def _read(self, timeout: float) -> bool:
         """Reads what there is, waiting for it at most so long. False: nothing came, or nothing will."""

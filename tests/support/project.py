@@ -118,6 +118,10 @@ class ProjectDir:
         """Starts the command line in the background."""
         return self._start((*self.command, *arguments), env=env, stdin=stdin, stdout=stdout, cwd=cwd)
 
+    def launch(self, *argv: str, env: Mapping[str, str] | None = None, cwd: str = ".") -> Running:
+        """Starts another command in the background: a shell, `nohup`, `unshare`."""
+        return self._start(argv, env=env, stdin=None, stdout=None, cwd=cwd)
+
     def sh(
         self, script: str, *, env: Mapping[str, str] | None = None, cwd: str = ".", timeout: float = PATIENCE
     ) -> Finished:
@@ -146,6 +150,11 @@ class ProjectDir:
         return terminal
 
     # --- the end ------------------------------------------------------------------------------------------------------
+
+    def ended_early(self) -> Finished | None:
+        """The command that was started last, if it has ended, for those who wait for something that it should do."""
+        last = self._running[-1] if self._running else None
+        return None if last is None or last.process.poll() is None else last.finish()
 
     def left_behind(self) -> list[str]:
         """The processes that were started here and still live, as ``pid command``; found by their environment."""
