@@ -40,13 +40,13 @@ class TaskFacts(Value, frozen=True):
         place: File as the user knows it, and line, of the task's table.
         output: The task's own ``output`` key.
         logged: An attempt's output can be read back at its end.
-        rerun: The command that runs it again; empty: derived from its name.
+        rerun: Makes the command that runs it again; ``None``: it is derived from its name.
     """
 
     place: tuple[str, int] | None = None
     output: str | None = None
     logged: bool = True
-    rerun: str = ""
+    rerun: Callable[[], str] | None = None
 
 
 AboutTask: TypeAlias = Callable[[str], TaskFacts]

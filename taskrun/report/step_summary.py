@@ -94,7 +94,7 @@ class StepSummary(Reporter):
         tail = self._tails.of_failed(event.task)
         lines = [*(tail.lines if tail is not None else ()), *event.detail.rstrip("\n").split("\n")]
         text = "\n".join(line[:500] for line in lines if line)
-        rerun = self._about(event.task).rerun or rerun_command(event.task)
+        rerun = rerun_command(event.task, self._about)
         shown = f"{_fenced(text)}\n" if text else ""
         return (
             f"<details><summary>{_html(event.task)}: {_html(event.reason or 'failed')}</summary>\n\n"

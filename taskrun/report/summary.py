@@ -182,7 +182,7 @@ class Summary(Reporter):
         whereabouts = self._ink.between.join(self._whereabouts(event, tail))
         if whereabouts:
             yield f"{_INDENT}{whereabouts}"
-        yield f"{_INDENT}rerun: {self._about(event.task).rerun or rerun_command(event.task)}"
+        yield f"{_INDENT}rerun: {rerun_command(event.task, self._about)}"
 
     def _quoted(self, lines: tuple[str, ...]) -> Iterator[str]:
         """Lines of others. No CI service takes a command from them: each begins with a bar."""

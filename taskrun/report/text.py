@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from taskrun.report.protocol import AboutTask
     from taskrun.report.settings import Settings
 
 WORD = 8  # columns of a status word
@@ -132,8 +133,11 @@ def cells(text: str) -> int:
     return cell_len(text)
 
 
-def rerun_command(task: str) -> str:
+def rerun_command(task: str, about: AboutTask | None = None) -> str:
     """The command line that runs a task again: an instance is picked by its ``foreach`` keys."""
+    known = None if about is None else about(task).rerun
+    if known is not None:
+        return known()
     import shlex
 
     name, bracket, keys = task.partition("[")

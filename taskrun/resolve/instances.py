@@ -76,9 +76,16 @@ class Expansion:
         return tuple(name for name in names if name in picked)
 
     def pick(self, key: str, pattern: str) -> bool:
-        """Leave only instances whose value of ``key`` is, or matches, ``pattern``; return whether there are any."""
+        """Leave only instances whose value of ``key`` is ``pattern``, or else those whose value matches it.
+
+        Returns:
+            Whether there are any.
+        """
         position = self._key_names.index(key)
-        chosen = {index for index in self.picked if fits(self._texts[index][position], pattern)}
+        values = {index: self._texts[index][position] for index in self.picked}
+        # A file may well be called `[1].mov`: who writes down a whole name means that one.
+        chosen = {index for index, text in values.items() if text == pattern}
+        chosen = chosen or {index for index, text in values.items() if fits(text, pattern)}
         self._picked = frozenset(chosen)
         self._indexes.clear()
         return bool(chosen)

@@ -8,6 +8,7 @@ import msgspec
 
 from taskrun.config.project import Project, TaskSpec, When
 from taskrun.model import Attempt, Diagnostic, UsageError
+from taskrun.resolve import again
 from taskrun.resolve.attempts import Attempts, fail, is_plain
 from taskrun.resolve.environment import Environments
 from taskrun.resolve.instances import kind
@@ -55,6 +56,7 @@ class Resolver:
         self._selector = Selector(project, request, self._sources, self._mistakes)
         self._results = Results(project, self._selector, {})
         self._arguments: dict[str, dict[str, str]] = {}  # KEY=VALUE accepted as arguments, by instance
+        self._parameters: Mapping[str, tuple[str, ...]] = {}  # by target, once they have been inspected
 
     def select(self) -> Selection:
         """Work out the selection, and check all of it that does not depend on results.
@@ -119,6 +121,25 @@ class Resolver:
         assert made is not None
         return made
 
+    def again(self, instance: Instance, selection: Selection) -> list[str]:
+        """Return what to write behind ``taskrun run`` to have one instance run again."""
+        open_keys = {
+            key
+            for site in (self.python_calls(selection) if instance.keys and self._parameters else ())
+            for key in instance.keys
+            if _leaves_open(site, key, self._parameters.get(site.target, ()))
+        }
+        words = again.words(
+            instance,
+            selection,
+            self._request.assignments,
+            variables=self._project.vars,
+            arguments=self._arguments,
+            ambiguous={*self._project.vars, *open_keys},
+        )
+        extra = self._extra(instance.spec)
+        return words if extra is None else [*words, "--", *extra]
+
     # --- Python calls
 
     def python_calls(self, selection: Selection) -> list[CallSite]:
@@ -142,6 +163,7 @@ class Resolver:
             UsageError: Nothing knows a KEY, or two things do.
         """
         self._arguments.clear()
+        self._parameters = parameters
         sites = self.python_calls(selection)
         problems: list[str] = []
         for key, value in self._request.assignments.items():

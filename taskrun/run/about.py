@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 from taskrun.report.protocol import TaskFacts
 
 if TYPE_CHECKING:
     from taskrun.report.protocol import AboutTask
-    from taskrun.resolve import Selection
+    from taskrun.resolve import Instance, Selection
     from taskrun.run.setting import Setting
 
 
@@ -27,21 +28,30 @@ def about_tasks(selection: Selection, setting: Setting) -> AboutTask:
             place=None if span is None else (source.path, span.line),
             output=instance.spec.output,
             logged=instance.spec.log is not False,
-            rerun=rerun_command(instance.spec.name, instance.keys, setting),
+            rerun=partial(rerun_command, instance, selection, setting),
         )
 
     return about
 
 
-def rerun_command(task: str, keys: dict[str, Any], setting: Setting) -> str:
-    """The command line that runs one instance again, with the same file and variables."""
-    options = setting.options
+def rerun_command(instance: Instance, selection: Selection, setting: Setting) -> str:
+    """The command line that runs one instance again, with the same file, variables and arguments."""
     words = ["taskrun", "run"]
-    if options.file is not None:
-        words += ["-f", options.file]
-    words.append(task)
-    picks = {key: os.fspath(value) if isinstance(value, os.PathLike) else str(value) for key, value in keys.items()}
-    words += [f"{key}={value}" for key, value in {**options.assignments, **picks}.items()]
-    if options.extra is not None and options.targets == (task,):
-        words += ["--", *options.extra]
-    return shlex.join(words)
+    if setting.options.file is not None:
+        words += ["-f", setting.options.file]
+    words += setting.prepared.resolver.again(instance, selection)
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """For a shell, in one line and in characters that every terminal shows."""
+    if word.isprintable():
+        return shlex.quote(word)
+    escapes = {"'": "\\'", "\\": "\\\\"}
+    shown = (
+        escapes.get(letter, letter)
+        if letter.isprintable()
+        else "".join(f"\\x{byte:02x}" for byte in os.fsencode(letter))
+        for letter in word
+    )
+    return f"$'{''.join(shown)}'"
