@@ -11,7 +11,7 @@ import trio
 
 from taskrun.execute.clocks import AttemptClocks
 from taskrun.execute.endings import exit_of, from_status, reason_of, state_of
-from taskrun.model import ClockHit, Lost, Outcome, State, Stopped
+from taskrun.model import ClockHit, Lost, Outcome, SpawnFailed, State, Stopped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -234,6 +234,7 @@ class Running:
             state=state_of(ending, self.attempt.success_codes),
             ending=ending,
             reason=reason_of(ending, self.attempt.success_codes),
+            exit_code=ending.code if isinstance(ending, SpawnFailed) else None,
             elapsed=max(0.0, self._clock.now() - self.started),
             log=log,
         )
