@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from taskrun.host.leader import Leader
     from taskrun.host.platform import Platform, Seen
 
+_REMEMBERED = 4096  # processes per attempt, the latest seen
 _SETTLED = 0.05  # seconds; an exec shows an empty environment for microseconds, so after this an empty one is meant
 
 
@@ -114,4 +115,8 @@ class Kinship:
 
     def _note(self, seen: Seen, leader: Leader) -> None:
         leader.kin[seen.pid] = seen.start
+        if len(leader.kin) > _REMEMBERED:
+            oldest = next(iter(leader.kin))
+            del leader.kin[oldest]
+            self._kin.pop(oldest, None)
         self._kin[seen.pid] = (seen.start, leader)

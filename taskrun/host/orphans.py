@@ -40,7 +40,8 @@ class Orphans:
         spared: set[int] = set()
         hit: set[int] = set()
         while children := self._platform.children() - self._leave_alone - spared:
-            for pid in children - hit:
+            new = children - hit
+            for pid in new:
                 seen = self._platform.look(pid)
                 if seen is None or seen.session == own_session:
                     spared.add(pid)
@@ -49,7 +50,7 @@ class Orphans:
                     os.kill(pid, signal.SIGKILL)  # at once, and safely: it is our child
                     hit.add(pid)
             hit = {pid for pid in hit if not _reaped(pid)}
-            if monotonic() >= until:
+            if monotonic() >= until or not new:
                 self._kill_below(hit)
                 return True
         return False

@@ -80,6 +80,15 @@ class Platform:
         """One process; ``None``: there is none."""
         raise NotImplementedError
 
+    def stamp(self) -> int:
+        """A moment, to be taken before a process is started."""
+        return 0
+
+    def start_since(self, pid: int, stamp: int) -> int:  # noqa: ARG002 - of use where the clock is the same
+        """The start time of a child that was started between ``stamp`` and now; 0: it cannot be told."""
+        seen = self.look(pid)
+        return seen.start if seen else 0
+
     def environ(self, pid: int) -> bytes | None:
         """Its initial environment, NUL-separated; ``None``: it cannot be read (not ours, or gone)."""
         raise NotImplementedError

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LEAK_WINDOW = 0.2  # seconds between a leader's exit and the killing of what holds on
 GIVE_UP = 5.0  # seconds of killing, after which a process counts as unkillable
 _BURST = 0.02  # seconds that one round of killing may keep the host from its other duties
+_SETTLED = 0.003  # seconds without anything new after which such a round is over
 _NAMED = 32  # left-over processes that are named per attempt
 
 Ended = tuple[int | None, float, int, list[tuple[int, str]], list[tuple[int, str]]]
@@ -236,13 +237,15 @@ class Reaper:
         if not self._platform.adopts:
             return
         until = now() + _BURST
+        news = now()
         hit: set[int] = set()
         strangers: set[int] = set()
-        while now() < until:
+        while now() < until and now() - news < _SETTLED:  # one that does not die is not waited for here
             for pid in self._platform.children() - self._own - hit - strangers:
                 if leader.alone or leader.mark in marks_of(self._platform.environ(pid) or b""):
                     os.kill(pid, signal.SIGKILL)
                     hit.add(pid)
+                    news = now()
                 else:
                     strangers.add(pid)
             gone = {pid for pid in hit if self._platform.exited(pid) is not False}
@@ -308,6 +311,7 @@ class Reaper:
         until = now() + seconds
         named: dict[int, str] = {}
         before: set[int] = set()
+        delay = 0.0002
         for leader in self.leaders.values():
             _signal_group(leader.pid, signal.SIGKILL)
         while children := self._platform.children():
@@ -323,7 +327,10 @@ class Reaper:
                 if now() >= until:
                     stuck = [(seen.pid, self._platform.command(seen.pid)) for seen in alive]
                     return [(pid, text) for pid, text in named.items() if pid not in dict(stuck)], stuck
-                time.sleep(0.0005)
+                time.sleep(delay)
+                delay = min(2 * delay, 0.05)
+            else:
+                delay = 0.0002
             before = children - gone
         return list(named.items()), []
 

@@ -147,6 +147,7 @@ class Supervisor:
             self._try(Spawn(number, request, fds))
 
     def _try(self, spawn: Spawn) -> None:
+        stamp = self._platform.stamp()
         try:
             pid = self._launcher.launch(spawn.argv, spawn.env, spawn.cwd, spawn.fds)
         except LaunchFailed as failure:
@@ -157,7 +158,8 @@ class Supervisor:
             return
         self._spawns.pop(spawn.id, None)
         spawn.close()
-        self._begin(spawn.id, pid, spawn.mark, worker=False)
+        start = self._platform.start_since(pid, stamp)
+        self._begin(Leader(spawn.id, pid, start, spawn.mark, worker=False))
 
     def _try_later(self, spawn: Spawn, failure: LaunchFailed) -> bool:
         """Whether the start will be tried again: a shortage may pass while other attempts run, and end."""
@@ -169,19 +171,18 @@ class Supervisor:
         spawn.tries += 1
         return True
 
-    def _begin(self, number: int, pid: int, mark: str, *, worker: bool) -> Leader:
+    def _begin(self, leader: Leader) -> None:
         """A leader lives: watch it."""
-        seen = self._platform.look(pid)
-        leader = Leader(number, pid, seen.start if seen else 0, mark, worker=worker)
         self.reaper.add(leader)
-        self.put("spawned", number, pid, leader.start)
+        self.put("spawned", leader.id, leader.pid, leader.start)
         self._freezer.began()
         self._take_snapshots()
-        return leader
 
     def _worker_lives(self, number: int, pid: int, mark: str, wanted: bool) -> None:  # noqa: FBT001 - of a callback
         """A template has forked; ``wanted`` is false where the request was withdrawn meanwhile."""
-        leader = self._begin(number, pid, mark, worker=True)
+        seen = self._platform.look(pid)
+        leader = Leader(number, pid, seen.start if seen else 0, mark, worker=True)
+        self._begin(leader)
         if not wanted:
             self.reaper.kill(leader)
 
@@ -199,7 +200,7 @@ class Supervisor:
         if not self.reaper.leaders:
             self._snapshot_delay = 0.0
             return
-        delay = max(self._snapshot_delay, 50 * (now() - began))
+        delay = max(self._snapshot_delay, min(50 * (now() - began), 0.5))  # a look must not be most of our work
         self._loop.after(delay, self._snapshot)
         self._snapshot_delay = min(2 * self._snapshot_delay, _SNAPSHOTS[1])
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, Task, checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
 
 from taskrun.link.values import HostLost
 
@@ -52,7 +51,7 @@ class Process:
 
             await wait_task_rescheduled(abort)
         else:
-            await trio.lowlevel.checkpoint()
+            await checkpoint_if_cancelled()  # a whole checkpoint would cost as much as the rest: the spawn was one
         if self.usage is None:
             raise HostLost(self._conversation.why)
         return self.usage

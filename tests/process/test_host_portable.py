@@ -91,7 +91,7 @@ if pid == 0:
     os.setsid()
     os.execv('/bin/sleep', ['sleep', '60'])
 print('child', pid, flush=True)
-time.sleep(0.8)
+time.sleep(1.5)
 """
         task = await start(link, programs.python(code))
         pid = await task.pid_in_line()

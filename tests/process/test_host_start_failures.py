@@ -224,7 +224,7 @@ def test_a_program_that_is_being_written_is_tried_again_and_then_refused(tmp_pat
 
 def test_a_shortage_that_passes_is_waited_for_and_one_that_stays_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     # As in production but for where the shortage comes from: root has no limit of processes.
-    from taskrun.host import launch, supervisor
+    from taskrun.host import launch, linux, supervisor
     from taskrun.host.leader import Leader
 
     answers: list[tuple[object, ...]] = []
@@ -239,6 +239,7 @@ def test_a_shortage_that_passes_is_waited_for_and_one_that_stays_is_told(monkeyp
 
     host = object.__new__(supervisor.Supervisor)
     host._launcher = Short()
+    host._platform = linux.Linux()
     host._spawns = {}
     host._loop = type("Loop", (), {"after": lambda _self, delay, ready: later.append((delay, ready))})()
     host.put = lambda *message: answers.append(message)
