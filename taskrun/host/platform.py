@@ -1,11 +1,10 @@
 """What the host must know of other processes, behind one small interface; ``linux`` and ``portable`` carry it out.
 
-Nothing else in the package reads ``/proc``, calls ``prctl`` or runs ``ps``. No decision is made here.
+Nothing else in the package reads ``/proc``, calls ``prctl`` or runs ``ps``.
+``system`` picks one. No decision is made here.
 """
 
 from __future__ import annotations
-
-import sys
 
 
 class Seen:
@@ -112,14 +111,3 @@ class Platform:
     def describe(self, pid: int) -> list[str]:
         """What it is doing, for people: a line and, where the platform tells, details below it."""
         raise NotImplementedError
-
-
-def current(*, one_thread: bool = False) -> Platform:
-    """The platform that we run on; ``one_thread`` promises that this process never has a second one."""
-    if sys.platform == "linux":
-        from taskrun.host.linux import Linux
-
-        return Linux(one_thread=one_thread)
-    from taskrun.host.portable import Portable
-
-    return Portable()

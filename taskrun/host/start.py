@@ -6,7 +6,7 @@ import _socket
 import os
 import sys
 
-from taskrun.host.serve import raise_files
+from taskrun.host.own import raise_files
 
 
 class HostStart:

@@ -7,7 +7,7 @@ import os
 import sys
 
 from taskrun.host.control import Control
-from taskrun.host.serve import reset_signals
+from taskrun.host.own import reset_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

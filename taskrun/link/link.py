@@ -15,8 +15,8 @@ import trio
 
 from taskrun.host.ending import how_it_ended
 from taskrun.host.orphans import Orphans
-from taskrun.host.platform import current as current_platform
 from taskrun.host.start import HostStart, exec_host
+from taskrun.host.system import current_platform
 from taskrun.link.conversation import Conversation
 from taskrun.link.process import Process
 from taskrun.link.values import TemplateSpec, leftovers, spawn_error, usage
