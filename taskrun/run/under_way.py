@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from taskrun.events import RunEnd, RunResume, RunStart, RunSuspend, TaskOutput
+from taskrun.events import RunCancel, RunEnd, RunResume, RunStart, RunSuspend, TaskOutput
 from taskrun.execute.clocks import RunClock
 from taskrun.execute.endings import duration
 from taskrun.execute.equipment import Equipment
@@ -139,6 +139,7 @@ class UnderWay:
         self._began = self._clock.now()
         self._settled = False  # every task is: a signal changes nothing any more
         self._suspended = False
+        self._unheard = False  # the run was cancelled, and nobody reads: output is shown no more
 
     @property
     def _writes_output_events(self) -> bool:
@@ -252,10 +253,18 @@ class UnderWay:
         return self._jobs if wanted is None else min(wanted, self._jobs)
 
     def _emit(self, event: AnyEvent) -> None:
+        if type(event) is TaskOutput and self._writer.full and self._scheduler.cancelled is not None:
+            self._unheard = True
+        if self._unheard and type(event) is TaskOutput:
+            return  # it is in the log
         self._facts.emit(event)
         if type(event) is TaskOutput and self._writer.full:
             self._equipment.outputs.hold("writer")
             self._executor.hold_clocks()
+        elif type(event) is RunCancel and self._scheduler.cancelled is not None:
+            # Whoever does not read holds no end up: tasks' last output goes to their logs, and is shown while there
+            # is room for it.
+            self._on_space()
 
     # --- what others tell
 
