@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from taskrun.model import Value
-from taskrun.report.settings import Options, Settings, decide
+from taskrun.report.settings import Options, Settings, ci_service, decide
 from taskrun.run.prepare import prepare
 
 if TYPE_CHECKING:
@@ -83,7 +83,12 @@ def display_options(options: RunOptions) -> Options:
 
 
 def display(setting: Setting, named: str | None) -> Settings:
-    """How the run is shown, once it is known whether one task was named."""
+    """How the run is shown, once it is known which one task it is about, if it is about one.
+
+    A task that only the file's `default` asks for was not named: in CI its output is grouped like any other.
+    """
+    if not setting.options.targets and ci_service(None, setting.environ) is not None:
+        named = None
     width = None
     for fd in (2, 1):
         try:
