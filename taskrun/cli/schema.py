@@ -1,4 +1,4 @@
-"""``taskrun schema``: prints the JSON Schema of tasks.toml."""
+"""``taskrun schema``: prints the JSON Schema of tasks.toml, or of the events."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from taskrun.cli.answers import answer
 
 
 @click.command(name="schema")
-def command() -> int:
+@click.option("--events", is_flag=True, help="Of a line of `taskrun run --events`, instead.")
+def command(*, events: bool) -> int:
     """Print the JSON Schema of tasks.toml.
 
     With `taskrun schema > tasks.schema.json`, and `#:schema ./tasks.schema.json` as the first line of tasks.toml,
@@ -16,6 +17,9 @@ def command() -> int:
     """
     import json
 
-    from taskrun.config import schema
+    if events:
+        from taskrun.events import schema
+    else:
+        from taskrun.config import schema
 
     return answer(json.dumps(schema(), indent=2, ensure_ascii=False) + "\n")
