@@ -15,8 +15,8 @@ import msgspec
 import trio
 
 from taskrun.execute.binary import open_stdin, started
-from taskrun.host import platform
 from taskrun.host.launch import LaunchFailed, find_program
+from taskrun.host.system import current_platform
 from taskrun.link import SpawnError, Usage
 from taskrun.model import (
     BinaryCommand,
@@ -58,7 +58,7 @@ class TerminalProcess:
                 self._usage = Usage(
                     status=status,
                     cpu=rusage.ru_utime + rusage.ru_stime,
-                    max_rss=platform.current().peak(rusage.ru_maxrss),
+                    max_rss=current_platform().peak(rusage.ru_maxrss),
                     leaked=await _kill_left_over({self._host}),
                 )
         return self._usage
@@ -85,7 +85,7 @@ class TerminalControl:
 
 async def _kill_left_over(known: set[int]) -> tuple[Leftover, ...]:
     """Kills what the task has left below the runner, which is a subreaper, and names it."""
-    here = platform.current()
+    here = current_platform()
     found: dict[int, Leftover] = {}
     for _ in range(_ROUNDS):
         strays = here.strays(known)
