@@ -109,19 +109,12 @@ class _Check:
         return resolver.select()
 
     async def _inspect(self, link: Link, selection: Selection) -> tuple[Diagnostic, ...]:
-        from taskrun.execute.inspection import inspect
-        from taskrun.link import HostLost, SpawnError
-        from taskrun.run.python import template_of
+        from taskrun.run.python import inspect_sites
 
         sites = self._prepared.resolver.python_calls(selection)
         if not sites:
             return ()
-        try:
-            found = await inspect(
-                link, template_of(self._setting()), sites, {}, self._prepared.resolver.call_diagnostic
-            )
-        except (SpawnError, HostLost) as error:
-            return (Diagnostic(code="python", message=f"Python tasks cannot be inspected: {error}"),)
+        found = await inspect_sites(link, self._setting(), sites, {})
         warnings = (Diagnostic(code="python-module", message=text, level="warning") for text in found.warnings)
         return (*found.diagnostics, *warnings)
 

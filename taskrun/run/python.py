@@ -13,11 +13,12 @@ from taskrun.link import HostLost, SpawnError, TemplateSpec
 from taskrun.model import Diagnostic, ProjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from taskrun.config import Project
+    from taskrun.execute.inspection import Inspection
     from taskrun.link import Link
-    from taskrun.resolve import Selection
+    from taskrun.resolve import CallSite, Selection
     from taskrun.run.setting import Setting
 
 
@@ -92,16 +93,28 @@ async def inspect_calls(link: Link, setting: Setting, selection: Selection, said
     sites = resolver.python_calls(selection)
     if not sites:
         return ()
-    from taskrun.execute.inspection import inspect
-
-    try:
-        found = await inspect(link, template_of(setting), sites, selection.open_keys, resolver.call_diagnostic)
-    except (SpawnError, HostLost, trio.TooSlowError) as error:
-        why = "their template does not answer" if isinstance(error, trio.TooSlowError) else str(error)
-        message = f"Python tasks cannot be inspected: {why}"
-        raise ProjectError((Diagnostic(code="python", message=message),)) from None
+    found = await inspect_sites(link, setting, sites, selection.open_keys)
     if found.diagnostics:
         raise ProjectError(found.diagnostics)
     resolver.accept_open_keys(selection, found.parameters)
     printed = os.pread(said, _MOST_SAID, 0).decode(errors="replace").strip()
     return (*found.warnings, f"imports printed: {printed}") if printed else found.warnings
+
+
+async def inspect_sites(
+    link: Link, setting: Setting, sites: Sequence[CallSite], open_keys: dict[str, str]
+) -> Inspection:
+    """Asks a template about calls.
+
+    Raises:
+        ProjectError: The template cannot be had, or does not answer.
+    """
+    from taskrun.execute.inspection import inspect
+
+    resolver = setting.prepared.resolver
+    try:
+        return await inspect(link, template_of(setting), sites, open_keys, resolver.call_diagnostic)
+    except (SpawnError, HostLost, trio.TooSlowError) as error:
+        why = "their template does not answer" if isinstance(error, trio.TooSlowError) else str(error)
+        message = f"Python tasks cannot be inspected: {why}"
+        raise ProjectError((Diagnostic(code="python", message=message),)) from None
