@@ -15,6 +15,7 @@ class Leader:
         alone: No other attempt and no template was alive at any time since it began: a stray can only be its own.
         exited: It is a zombie, which we keep until nothing of the attempt is alive.
         asked: The runner asked it to stop: what outlives it has until the runner's ``kill``.
+        looking: A look at what has outlived it is due.
         killing: All of it is being killed.
         leak_at: When what has outlived it is killed; ``None``: nothing has, so far.
         give_up: When killing is given up.
@@ -32,6 +33,7 @@ class Leader:
         "kin",
         "leak_at",
         "leaked",
+        "looking",
         "mark",
         "pid",
         "start",
@@ -47,6 +49,7 @@ class Leader:
         self.alone = False
         self.exited = False
         self.asked = False
+        self.looking = False
         self.killing = False
         self.leak_at: float | None = None
         self.give_up = 0.0

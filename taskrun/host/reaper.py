@@ -89,10 +89,10 @@ class Reaper:
         for pid in list(self._own):
             if self._platform.exited(pid):
                 self._exited(pid)
-        self._reap_strangers()
-        for leader in list(self.leaders.values()):
-            if leader.exited and not leader.killing:
-                self._settle(leader)
+        if self._reap_strangers():
+            for leader in list(self.leaders.values()):
+                if leader.exited and not leader.killing:
+                    self._settle(leader)
 
     def _look_quickly(self) -> bool:
         """The way without a kept zombie; False: there is one, and it hides the others from P_ALL."""
@@ -127,12 +127,12 @@ class Reaper:
             return False
         return _reap(pid)
 
-    def _reap_strangers(self) -> None:
-        """Reaps ended children that nobody waits for, each by its pid."""
+    def _reap_strangers(self) -> bool:
+        """Reaps ended children that nobody waits for, each by its pid; whether there was one."""
         if self._forks_open():
-            return
-        for pid in self._platform.children() - self._own:
-            _reap(pid)
+            return False
+        reaped = [pid for pid in self._platform.children() - self._own if _reap(pid)]
+        return bool(reaped)
 
     # --- what outlives a leader ---
 
@@ -173,9 +173,12 @@ class Reaper:
             delay = max(0.002, min(0.02, leader.leak_at - now()))
         elif not left:
             delay = 0.002
-        self._loop.after(delay, lambda: self._settle_again(leader))
+        if not leader.looking:
+            leader.looking = True
+            self._loop.after(delay, lambda: self._settle_again(leader))
 
     def _settle_again(self, leader: Leader) -> None:
+        leader.looking = False
         if leader.id in self.leaders and not leader.killing:
             self._reap_strangers()
             self._settle(leader)

@@ -31,10 +31,11 @@ class Request:
         fds: Descriptors that go along; ours until the answer, so that the request can be repeated.
         repeated: It was in the hands of a template that died, and is tried a second time.
         tries: How often it was put off for want of resources.
+        since: When the template got it.
         withdrawn: Nobody waits for it any more.
     """
 
-    __slots__ = ("cwd", "fds", "frame", "id", "mark", "repeated", "tries", "withdrawn")
+    __slots__ = ("cwd", "fds", "frame", "id", "mark", "repeated", "since", "tries", "withdrawn")
 
     def __init__(self, number: int, frame: tuple[Any, ...], mark: str, cwd: str, fds: list[int]) -> None:
         self.id = number
@@ -44,6 +45,7 @@ class Request:
         self.fds = fds
         self.repeated = False
         self.tries = 0
+        self.since = 0.0
         self.withdrawn = False
 
     @property
@@ -71,7 +73,9 @@ class Template:
         ready: It has imported what it was told to, and forks.
         environ: Its initial environment block, which an unnamed fork of it shares.
         waiting: Requests that it has not got.
+        resting: Requests that it could not carry out for want of resources, and will get again.
         open: Requests in its hands, by id.
+        checked: A look at whether it hangs is due.
     """
 
     def __init__(self, python: str | None, init: dict[str, Any], env: dict[str, str] | None, log: int) -> None:
@@ -84,6 +88,8 @@ class Template:
         self.ready = False
         self.environ: bytes | None = None
         self.waiting: list[Request] = []
+        self.resting: list[Request] = []
+        self.checked = False
         self.open: dict[int, Request] = {}
         self._errors = -1
 

@@ -97,7 +97,7 @@ class Templates:
     def withdraw(self, number: int) -> None:
         """Answers a request at once; if its worker turns up later, it is killed."""
         for template in self._templates.values():
-            for request in (*template.waiting, *template.open.values()):
+            for request in (*template.waiting, *template.resting, *template.open.values()):
                 if request.id == number and not request.withdrawn:
                     self._put("failed", number, "withdrawn", 0, "withdrawn")
                     self._drop(template, request)
@@ -105,11 +105,10 @@ class Templates:
 
     def _drop(self, template: Template, request: Request) -> None:
         """Nobody waits for the request any more; a template that is stuck in imports on its account ends."""
-        if request in template.waiting:
-            template.waiting.remove(request)
+        request.withdrawn = True
+        if request.id not in template.open:
+            (template.waiting if request in template.waiting else template.resting).remove(request)
             request.close()
-        else:
-            request.withdrawn = True
         importing = not template.ready or request.inspection
         if importing and not template.waiting and all(other.withdrawn for other in template.open.values()):
             self._end(template)
@@ -118,14 +117,17 @@ class Templates:
         """No request is carried out any more; what waits is answered, and templates are left to the sweep."""
         self._closed = True
         for template in self._templates.values():
-            for request in (*template.waiting, *template.open.values()):
+            for request in (*template.waiting, *template.resting, *template.open.values()):
                 if not request.withdrawn:
                     self._put("failed", request.id, "withdrawn", 0, "withdrawn")
             template.waiting.clear()
+            template.resting.clear()
             self._end(template)
 
     def _want(self, key: str, request: Request) -> None:
-        template = self._templates[key]
+        self._wait_for(self._templates[key], request)
+
+    def _wait_for(self, template: Template, request: Request) -> None:
         template.waiting.append(request)
         if template.control is None:
             self._start(template)
@@ -228,19 +230,24 @@ class Templates:
             request = template.waiting.pop(0)
             template.open[request.id] = request
             control.put(request.frame, request.fds)
-            self._check_later(template, request)
+            request.since = now()
+            self._check_later(template)
         control.flush()
         self._loop.watch(control.fd, lambda: self._receive(template), write=control.pending)
 
-    def _check_later(self, template: Template, request: Request) -> None:
-        self._loop.after(_FORK, lambda: self._check_hanging(template, request))
+    def _check_later(self, template: Template) -> None:
+        if not template.checked:
+            template.checked = True
+            self._loop.after(_FORK, lambda: self._check_hanging(template))
 
-    def _check_hanging(self, template: Template, request: Request) -> None:
-        """A template that imports nothing must have forked by now; while it inspects, others wait for that."""
-        if template.open.get(request.id) is not request:
+    def _check_hanging(self, template: Template) -> None:
+        """A template that imports nothing forks in time; while it inspects, others wait for that."""
+        template.checked = False
+        if not template.open:
             return
-        if any(other.inspection for other in template.open.values()):
-            self._check_later(template, request)
+        oldest = min(request.since for request in template.open.values())
+        if now() - oldest < _FORK or any(request.inspection for request in template.open.values()):
+            self._check_later(template)
         else:
             self._lost(template, None)
 
@@ -278,9 +285,9 @@ class Templates:
                 request.close()
             return
         if code in _SHORTAGES and request.tries < len(_DELAYS) and self.reaper.leaders:
-            self._loop.after(_DELAYS[request.tries], lambda: self._pump(template))
+            template.resting.append(request)
+            self._loop.after(_DELAYS[request.tries], lambda: self._want_again(template, request))
             request.tries += 1
-            template.waiting.append(request)
             return
         request.close()
         if code in {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ELOOP, errno.ENAMETOOLONG}:
@@ -289,6 +296,12 @@ class Templates:
         else:
             kind = "resources" if code in _SHORTAGES else "template"
             self._put("failed", number, kind, code, f"no worker could be forked: {text}")
+
+    def _want_again(self, template: Template, request: Request) -> None:
+        """A rest is over."""
+        if request in template.resting:
+            template.resting.remove(request)
+            self._wait_for(template, request)
 
     # --- death ---
 

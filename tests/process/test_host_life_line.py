@@ -114,6 +114,34 @@ def test_what_does_not_obey_a_dead_runner_is_killed_after_two_seconds(stubborn: 
     assert census.Census().note_marked(f"x{os.getpid()}y") == []
 
 
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_a_run_within_a_run_ends_with_all_that_is_below_it(how: str) -> None:
+    """A26: the outer one ends an attempt that is itself a runner, with a host and templates of its own."""
+    code = RUNNER.format(how="fork_host", more="(programs.ignores_term(),)")
+    env = {**os.environ, "PYTHONPATH": f"{os.getcwd()}:{os.getcwd()}/tests"}
+
+    async def body(link: Link) -> None:
+        beside = await start(link, programs.sleeper())
+        task = await start(link, (sys.executable, "-c", code), env=env)
+        seen = census.Census()
+        while (line := await task.line()) != "all":
+            seen.note(int(line))
+        seen.note_marked(task.process.mark)
+        if how == "stop":
+            link.stop(task.process, signal.SIGTERM)
+        else:
+            link.kill(task.process)
+        usage, _text = await task.end()
+        assert usage.status == (signal.SIGTERM if how == "stop" else signal.SIGKILL)
+        assert usage.leaked == ()
+        assert seen.alive() == []
+        assert census.start_time(beside.process.pid)
+        link.kill(beside.process)
+        await beside.end()
+
+    run(body)
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_signals_that_are_sent_to_everyone_do_not_end_the_host(runner: Runner, number: int) -> None:
     for _ in range(3):

@@ -491,6 +491,54 @@ def test_a_template_without_processes_to_spare_fails_the_call(fake: Any) -> None
     run(body)
 
 
+def test_a_shortage_in_a_template_that_passes_is_waited_for(fake: Any, tmp_path: Path) -> None:
+    counter = str(tmp_path / "count")
+    spec = fake(
+        f"n = times({counter!r})\n"
+        "            say('failed', rest[0], 11, 'short') if n < 4 else say('forked', rest[0], fork())"
+    )
+
+    async def body(link: Link) -> None:
+        beside = await start(link, programs.sleeper())
+        began = time.monotonic()
+        worker = await call_quietly(link, spec)
+        assert time.monotonic() - began > 0.35, "it was not given time"
+        assert os.waitstatus_to_exitcode((await worker.process.wait()).status or 0) == 5
+        await worker.result()
+        with trio.move_on_after(0.1):
+            (tmp_path / "count").unlink()
+            await call_quietly(link, spec)
+        link.kill(beside.process)
+        await beside.end()
+
+    run(body)
+
+
+def test_a_template_that_hangs_is_given_up(fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import _socket
+
+    from taskrun.host import templates
+    from taskrun.host.start import HostStart
+
+    monkeypatch.setattr(templates, "_FORK", 0.2)
+    ours, theirs = _socket.socketpair()
+    if (pid := os.fork()) == 0:
+        from taskrun.host.serve import serve
+
+        serve(theirs.detach(), soft_files=None, forked=False)
+        os._exit(0)
+    theirs.close()
+    counter = str(tmp_path / "count")
+    spec = fake(f"times({counter!r}) == 1 and time.sleep(60)\n            say('forked', rest[0], fork())")
+
+    async def body(link: Link) -> None:
+        worker = await call_quietly(link, spec)
+        assert os.waitstatus_to_exitcode((await worker.process.wait()).status or 0) == 5
+        await worker.result()
+
+    run(body, start=HostStart(ours, pid))
+
+
 def test_a_template_of_another_version_is_refused(fake: Any, tmp_path: Path) -> None:
     spec = fake("pass")
     text = (tmp_path / "fake.py").read_text().replace("os.getpid()}", "os.getpid(), 'version': '99'}")
