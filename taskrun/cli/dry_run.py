@@ -36,7 +36,7 @@ def show(options: RunOptions, *, as_json: bool) -> int:
 
         click.echo(json.dumps({"jobs": prepared.jobs, "limits": prepared.project.limits, "tasks": steps}, indent=2))
         return 0
-    lines = [f"{len(steps)} tasks, {prepared.jobs} at a time; nothing is started"]
+    lines = [f"{len(steps)} task{'s' * (len(steps) != 1)}, {prepared.jobs} at a time; nothing is started"]
     for number, step in enumerate(steps, 1):
         lines += _lines(number, step)
     click.echo("\n".join(lines))

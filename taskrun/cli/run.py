@@ -129,6 +129,8 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     """
     if options["as_json"] and not options["dry_run"]:
         raise click.UsageError("--json goes with --dry-run")
+    if options["dry_run"] and options["events"] is not None:
+        raise click.UsageError("--dry-run has no events: nothing happens; --json shows the plan")
     if options["keep_going"] and options["on_failure"] not in {None, "continue"}:
         raise click.UsageError("-k is --on-failure continue; give one of them")
     asked = _options(options, ctx.meta["taskrun.extra"], tuple(ctx.obj.get("arguments", ())))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from taskrun.link import Link, open_link
+from taskrun.model import UsageError
 from taskrun.run.options import RunResult
 from taskrun.run.python import inspect_calls, open_scratch
 from taskrun.run.signals import SignalDesk, taken
@@ -73,11 +74,18 @@ class Conductor:
         warnings: tuple[str, ...] = ()
         with self._setup:
             selection = await self._select(link)
+            self._check(selection)
             warnings = await inspect_calls(link, self._setting, selection, said)
         if selection is None or self._interrupted is not None:
             return self._nothing_started()
-        self._run = UnderWay(self._setting, link, selection, self._terminal, self._desk.stop)
+        self._run = UnderWay(self._setting, link, selection, self._terminal, self._desk.stop, self.suspend)
         return await self._run.carry_out(warnings)
+
+    def _check(self, selection: Selection) -> None:
+        """Raises UsageError where an option does not fit to what was asked for."""
+        count = len(selection.requested)
+        if self._setting.options.exit_code_task and count != 1:
+            raise UsageError(f"--exit-code task hands on the code of one task, and here are {count}")
 
     def _warn(self, text: str) -> None:
         """Something happened to a template."""

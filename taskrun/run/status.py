@@ -66,12 +66,22 @@ class Tally:
         return 0, None
 
 
-def of_the_task(end: TaskEnd) -> int:
-    """What ``--exit-code task`` hands on: the code of the one task, 128+n for a signal, 124 for a clock."""
-    if end.state == State.TIMED_OUT.value:
-        return TIMED_OUT
-    if end.signal is not None:
-        return 128 + end.signal
-    if end.exit_code is not None:
-        return end.exit_code
-    return 0 if end.state in {State.SUCCEEDED.value, State.SKIPPED.value} else FAILED
+def of_the_task(end: TaskEnd | None, status: int) -> int:
+    """What ``--exit-code task`` hands on: the code of the one task, 128+n for a signal, 124 for a clock.
+
+    Args:
+        end: How the task settled.
+        status: Of the run; it stands where the task came to no end of its own, or taskrun could not do its part.
+    """
+    match None if end is None else end.state:
+        case State.TIMED_OUT.value:
+            return TIMED_OUT
+        case State.SUCCEEDED.value:
+            assert end is not None
+            return end.exit_code or (status if status == RESOURCES else 0)
+        case State.FAILED.value:
+            assert end is not None
+            # A task may also fail though its process exited 0: it left others behind, or returned no result.
+            return end.exit_code or (FAILED if end.signal is None else 128 + end.signal)
+        case _:
+            return status

@@ -51,16 +51,23 @@ def test_the_exit_status_follows_the_table(counted, cancelled, expected):
 
 
 @pytest.mark.parametrize(
-    ("end", "expected"),
+    ("end", "status", "expected"),
     [
-        (TaskEnd(task="t", attempt=1, state="succeeded", exit_code=0), 0),
-        (TaskEnd(task="t", attempt=1, state="succeeded", exit_code=7), 7),
-        (TaskEnd(task="t", attempt=1, state="failed", exit_code=3), 3),
-        (TaskEnd(task="t", attempt=1, state="failed", signal=9), 137),
-        (TaskEnd(task="t", attempt=1, state="timed-out", exit_code=0), 124),
-        (TaskEnd(task="t", attempt=0, state="skipped"), 0),
-        (TaskEnd(task="t", attempt=0, state="not-started"), 1),
+        (TaskEnd(task="t", attempt=1, state="succeeded", exit_code=0), 0, 0),
+        (TaskEnd(task="t", attempt=1, state="succeeded", exit_code=0), 1, 0),  # its clean-up failed
+        (TaskEnd(task="t", attempt=1, state="succeeded", exit_code=0), 125, 125),
+        (TaskEnd(task="t", attempt=1, state="succeeded", exit_code=7), 0, 7),
+        (TaskEnd(task="t", attempt=1, state="failed", exit_code=3), 1, 3),
+        (TaskEnd(task="t", attempt=1, state="failed", exit_code=0), 1, 1),
+        (TaskEnd(task="t", attempt=1, state="failed", signal=9), 1, 137),
+        (TaskEnd(task="t", attempt=0, state="failed"), 1, 1),
+        (TaskEnd(task="t", attempt=1, state="timed-out", exit_code=0), 124, 124),
+        (TaskEnd(task="t", attempt=1, state="cancelled", signal=15), 124, 124),  # the deadline came
+        (TaskEnd(task="t", attempt=0, state="skipped"), 0, 0),
+        (TaskEnd(task="t", attempt=0, state="skipped", cause="u"), 1, 1),
+        (TaskEnd(task="t", attempt=0, state="not-started"), 1, 1),
+        (None, 125, 125),
     ],
 )
-def test_exit_code_task_hands_on_what_the_task_did(end, expected):
-    assert of_the_task(end) == expected
+def test_exit_code_task_hands_on_what_the_task_did(end, status, expected):
+    assert of_the_task(end, status) == expected
