@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
@@ -25,16 +26,16 @@ async def read_shell(link: Link, command: str, env: dict[str, str], cwd: str) ->
     """Stdout of ``sh -eu -c command``; its stderr goes to ours.
 
     Raises:
-        ShellFailed: It failed, took longer than 10 s, wrote more than 16 MiB, or its host died.
+        ShellFailed: It failed, took longer than 10 s, wrote more than 16 MiB, or lost its supervisor.
     """
     answer = bytearray()
-    bound = trio.CancelScope(deadline=trio.current_time() + _PATIENCE)
+    too_much = trio.Event()
 
     def take(data: bytes) -> None:
-        if len(answer) <= _MOST:
+        if len(answer) + len(data) <= _MOST:
             answer.extend(data)
         else:
-            bound.cancel()
+            too_much.set()
 
     pump = Pump()
     read, write = os.pipe()
@@ -42,52 +43,61 @@ async def read_shell(link: Link, command: str, env: dict[str, str], cwd: str) ->
     try:
         try:
             process = await link.spawn(
-                ("sh", "-eu", "-c", command), env=env, cwd=cwd, stdin=None, stdout=write, stderr=2
+                ("sh", "-eu", "-c", command),
+                env=env,
+                cwd=cwd,
+                stdin=None,
+                stdout=write,
+                stderr=2,
             )
+        except SpawnError as error:
+            raise ShellFailed(error.failure.message) from None
         finally:
             os.close(write)
-        usage = await _wait_end(link, process, pump, stream, bound)
-    except SpawnError as error:
-        raise ShellFailed(error.failure.message) from None
+        failed = await _read_all(link, process, pump, stream, too_much)
     except HostLost as lost:
         raise ShellFailed(str(lost)) from None
     finally:
         stream.close()
         pump.close()
-    if len(answer) > _MOST:
-        raise ShellFailed(f"it wrote more than {_MOST >> 20} MiB")
-    if usage is None:
-        raise ShellFailed(f"it took longer than {_PATIENCE:.0f} seconds")
-    if usage.status is None:
-        raise ShellFailed("it cannot be killed")
-    reason = reason_of(from_status(usage.status), (0,))
-    if reason:
-        raise ShellFailed(reason)
+    if failed:
+        raise ShellFailed(failed)
     return answer.decode(errors="surrogateescape")
 
 
-async def _wait_end(link: Link, process: Process, pump: Pump, stream: Stream, bound: trio.CancelScope) -> Usage | None:
-    """Reads until the process has ended; ``None``: it went beyond its bound, and was killed.
-
-    Raises:
-        HostLost: The supervising process died.
-    """
+async def _read_all(link: Link, process: Process, pump: Pump, stream: Stream, too_much: trio.Event) -> str:
+    """Reads to the end; returns why it failed, or nothing. A nursery would wrap what is raised: so nothing is."""
     usage: Usage | None = None
-    lost: HostLost | None = None
+    ended = trio.Event()
+
+    async def wait() -> None:
+        nonlocal usage
+        with contextlib.suppress(HostLost):
+            usage = await process.wait()
+        ended.set()
+
+    async def kill_if_too_much() -> None:
+        await too_much.wait()
+        link.kill(process)
+
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(pump.serve)
-        try:
-            with bound:
-                usage = await process.wait()
-            if usage is None:
-                link.kill(process)
-                with trio.CancelScope(shield=True, deadline=trio.current_time() + _PATIENCE):
-                    await process.wait()
-            else:
-                await pump.drain([stream], _QUIET)
-        except HostLost as error:  # raised below: a nursery would wrap it
-            lost = error
+        for work in (pump.serve, wait, kill_if_too_much):
+            nursery.start_soon(work)
+        with trio.move_on_after(_PATIENCE) as patience:
+            await ended.wait()
+        if patience.cancelled_caught:
+            link.kill(process)
+            with trio.move_on_after(_PATIENCE):
+                await ended.wait()
+        else:
+            await pump.drain([stream], _QUIET)
         nursery.cancel_scope.cancel()
-    if lost is not None:
-        raise lost
-    return usage
+    if too_much.is_set():
+        return f"it wrote more than {_MOST >> 20} MiB"
+    if patience.cancelled_caught:
+        return f"it took longer than {_PATIENCE:.0f} seconds"
+    if usage is None:
+        return "the process that supervised it died"
+    if usage.status is None:
+        return "it cannot be killed"
+    return reason_of(from_status(usage.status), (0,)) or ""
