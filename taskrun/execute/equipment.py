@@ -10,7 +10,7 @@ from taskrun.execute.running import Running
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from taskrun.execute.clocks import RunClock
     from taskrun.link import Link, TemplateSpec
@@ -28,6 +28,7 @@ class Equipment:
         folder: The run's record; ``None`` keeps no logs.
         template: Where Python calls are forked from.
         give_terminal: Called around interactive tasks: the live area goes, and comes back.
+        suspend: Stops the whole run as Ctrl+Z does; returns when it goes on.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Equipment:
         checkpoints: Checkpoints | None,
         template: TemplateSpec,
         give_terminal: Callable[[], contextlib.AbstractContextManager[None]],
+        suspend: Callable[[], Awaitable[None]],
     ) -> None:
         self.link = link
         self.clock = clock
@@ -46,6 +48,7 @@ class Equipment:
         self.checkpoints = checkpoints
         self.template = template
         self.give_terminal = give_terminal
+        self.suspend = suspend
         self.outputs = Pump()
         self.controls = Pump()
         self.fifos = Fifos(self.controls)

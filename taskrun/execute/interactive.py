@@ -31,41 +31,56 @@ from taskrun.model import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from resource import struct_rusage
+
     from taskrun.events import Emit
     from taskrun.execute.equipment import Equipment
     from taskrun.execute.running import Running
-    from taskrun.link import Link
     from taskrun.model import Attempt, Outcome
 
-_POLL = 0.05  # seconds, where there is no pidfd
+_LOOK = 0.1  # seconds between two looks at whether it has stopped; its end is noticed at once
 _ROUND, _ROUNDS = 0.005, 200  # of killing what was left: a second in all
 
 
 class TerminalProcess:
     """A child of the runner in the runner's own process group; has what ``Running`` needs of a process."""
 
-    def __init__(self, pid: int, host: int) -> None:
+    def __init__(self, pid: int, host: int, suspend: Callable[[], Awaitable[None]]) -> None:
         self.pid = pid
         self._host = host
+        self._suspend = suspend
+        self._reaped: tuple[int, struct_rusage] | None = None  # kept apart: what follows it may be cancelled
         self._usage: Usage | None = None
 
     async def wait(self) -> Usage:
-        """Waits for its end; may be called again after a cancel."""
-        while self._usage is None:
-            await _wait_exit(self.pid)
-            pid, status, rusage = os.wait4(self.pid, os.WNOHANG)  # noqa: ASYNC222 - it does not wait
-            if pid:
-                self._usage = Usage(
-                    status=status,
-                    cpu=rusage.ru_utime + rusage.ru_stime,
-                    max_rss=current_platform().peak(rusage.ru_maxrss),
-                    leaked=await _kill_left_over({self._host}),
-                )
+        """Waits for its end; may be called again after a cancel.
+
+        Where it stops, by Ctrl+Z or because it reads in the background, the run stops with it: the shell sees one job.
+        """
+        while self._reaped is None:
+            with trio.move_on_after(_LOOK):
+                await _wait_exit(self.pid)
+            options = os.WNOHANG | os.WUNTRACED
+            pid, status, rusage = os.wait4(self.pid, options)  # noqa: ASYNC222 - it does not wait
+            if pid and os.WIFSTOPPED(status):
+                await self._suspend()
+                self.signal(signal.SIGCONT)  # `fg` has continued the whole group; without job control nobody has
+            elif pid:
+                self._reaped = (status, rusage)
+        if self._usage is None:
+            status, rusage = self._reaped
+            self._usage = Usage(
+                status=status,
+                cpu=rusage.ru_utime + rusage.ru_stime,
+                max_rss=current_platform().peak(rusage.ru_maxrss),
+                leaked=await _kill_left_over({self._host}),
+            )
         return self._usage
 
     def signal(self, number: int) -> None:
         """Sends it a signal; it is ours and not reaped, so that its pid is still its own."""
-        if self._usage is None:
+        if self._reaped is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
                 os.kill(self.pid, signal.SIGCONT)
@@ -102,17 +117,15 @@ async def _kill_left_over(known: set[int]) -> tuple[Leftover, ...]:
 
 
 async def _wait_exit(pid: int) -> None:
-    """Returns when ``pid`` is a zombie."""
-    if hasattr(os, "pidfd_open"):
-        fd = os.pidfd_open(pid)
-        try:
-            await trio.lowlevel.wait_readable(fd)
-        finally:
-            os.close(fd)
+    """Returns when ``pid`` is a zombie; where there is no pidfd, after a while."""
+    if not hasattr(os, "pidfd_open"):
+        await trio.sleep(_LOOK)
         return
-    options = os.WEXITED | os.WNOHANG | os.WNOWAIT
-    while os.waitid(os.P_PID, pid, options) is None:  # noqa: ASYNC110, ASYNC222 - no pidfd: it asks, and does not wait
-        await trio.sleep(_POLL)
+    fd = os.pidfd_open(pid)
+    try:
+        await trio.lowlevel.wait_readable(fd)
+    finally:
+        os.close(fd)
 
 
 async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outcome:
@@ -122,18 +135,18 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
     equipment.outputs.hold("terminal")
     try:
         with equipment.give_terminal():
-            return await _at_the_terminal(running, equipment.link, emit)
+            return await _at_the_terminal(running, equipment, emit)
     finally:
         equipment.outputs.release("terminal")
 
 
-async def _at_the_terminal(running: Running, link: Link, emit: Emit) -> Outcome:
+async def _at_the_terminal(running: Running, equipment: Equipment, emit: Emit) -> Outcome:
     attempt = running.attempt
     try:
-        process = TerminalProcess(_spawn(attempt), link.pid)
+        process = TerminalProcess(_spawn(attempt), equipment.link.pid, equipment.suspend)
     except SpawnError as error:
         return running.without_process(error.failure)
-    link.leave_alone.add(process.pid)
+    equipment.link.leave_alone.add(process.pid)
     running.control = TerminalControl()
     running.only_clocks(Clocks(timeout=attempt.clocks.timeout))
     running.begin(process)
@@ -144,7 +157,7 @@ async def _at_the_terminal(running: Running, link: Link, emit: Emit) -> Outcome:
         await running.kill_and_wait()
         raise
     finally:
-        link.leave_alone.discard(process.pid)
+        equipment.link.leave_alone.discard(process.pid)
     return running.outcome(usage)
 
 

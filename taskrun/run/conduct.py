@@ -78,7 +78,14 @@ class Conductor:
             warnings = await inspect_calls(link, self._setting, selection, said)
         if selection is None or self._interrupted is not None:
             return self._nothing_started()
-        self._run = UnderWay(self._setting, link, selection, self._terminal, self._desk.stop, self.suspend)
+        self._run = UnderWay(
+            self._setting,
+            link,
+            selection,
+            self._terminal,
+            on_interrupt=self._desk.stop,
+            on_stopped=self.suspend,
+        )
         return await self._run.carry_out(warnings)
 
     def _check(self, selection: Selection) -> None:
@@ -142,7 +149,8 @@ class Conductor:
             await self._run.suspend()
         elif self._link is not None:
             await self._link.suspend()
-        self._terminal.restore()
+        if not self.keyboard_is_a_tasks():  # else its settings are the shell's to keep until `fg`
+            self._terminal.restore()
         stop_this_process()
         if self._run is not None:
             await self._run.resume()

@@ -36,7 +36,7 @@ from taskrun.run.status import Tally, of_the_task
 from taskrun.schedule import Scheduler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
 
     from taskrun.events import AnyEvent
     from taskrun.link import Link
@@ -70,6 +70,7 @@ class UnderWay:
 
     Args:
         on_interrupt: Told when an interactive task died of the keyboard's SIGINT.
+        on_stopped: Stops the whole run, since an interactive task was stopped; returns when it goes on.
     """
 
     def __init__(
@@ -78,7 +79,9 @@ class UnderWay:
         link: Link,
         selection: Selection,
         terminal: Terminal,
+        *,
         on_interrupt: Callable[[signal.Signals], None],
+        on_stopped: Callable[[], Awaitable[None]],
     ) -> None:
         self._setting = setting
         self._link = link
@@ -124,6 +127,7 @@ class UnderWay:
             checkpoints=self._recording.checkpoints,
             template=template_of(setting),
             give_terminal=self._lent_terminal,
+            suspend=on_stopped,
         )
         self._executor = LocalExecutor(self._equipment, on_keyboard_interrupt=lambda: on_interrupt(signal.SIGINT))
         self._scheduler = Scheduler(
@@ -214,9 +218,8 @@ class UnderWay:
         if self._recording.failed:
             self._tally.unable = True
         status, number = self._tally.exit_status(reason)
-        if number is None and self._setting.options.exit_code_task and len(self._selection.requested) == 1:
-            end = self._tally.ends.get(self._selection.requested[0])
-            status = status if end is None else of_the_task(end)
+        if number is None and self._setting.options.exit_code_task:
+            status = of_the_task(self._tally.ends.get(self._selection.requested[0]), status)
         self._facts.emit(
             RunEnd(
                 exit_status=status,
@@ -362,13 +365,14 @@ class UnderWay:
         paused = self._clock.resume()
         await self._link.resume()
         self._facts.emit(RunResume(paused=paused))
-        self._reporters.resume(draw=self._terminal.in_foreground())
+        if not self.keyboard_is_a_tasks():  # else the terminal is still lent
+            self._reporters.resume(draw=self._terminal.in_foreground())
         self._executor.resumed()
         self._scheduler.resume()
 
     def continued(self) -> None:
         """SIGCONT: after a SIGSTOP that nobody announced, or because the run was brought to the foreground."""
-        if not self._suspended and self._terminal.in_foreground():
+        if not self._suspended and not self.keyboard_is_a_tasks() and self._terminal.in_foreground():
             self._reporters.resume()
 
     def show_status(self) -> None:

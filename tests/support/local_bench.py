@@ -32,7 +32,7 @@ _PROGRAMS = {
     "last": "echo ready; exec sleep 600",
     "resist": "trap '' INT TERM HUP QUIT; echo ready; while :; do sleep 0.05; done",
 }
-_CALLS = '''
+_CALLS = """
 import signal, sys, time
 
 def succeed():
@@ -52,7 +52,7 @@ def resist():
     print("ready", flush=True)
     while True:
         time.sleep(0.05)
-'''
+"""
 
 
 class LocalBench:
@@ -73,8 +73,11 @@ class LocalBench:
                 clock=RunClock(trio.current_time),
                 folder=None,
                 checkpoints=None,
-                template=TemplateSpec(python=sys.executable, sys_path=(self._folder,), cwd=self._folder, env=_environ()),
+                template=TemplateSpec(
+                    python=sys.executable, sys_path=(self._folder,), cwd=self._folder, env=_environ()
+                ),
                 give_terminal=contextlib.nullcontext,
+                suspend=trio.lowlevel.checkpoint,
             )
             nursery.start_soon(equipment.outputs.serve)
             nursery.start_soon(equipment.controls.serve)
