@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from taskrun.model import Clock, Clocks
+from taskrun.model import Clock
 
 if TYPE_CHECKING:
-    from taskrun.model import Clockwork
+    from taskrun.model import Clocks, Clockwork
 
 _NEVER = float("inf")
 _UNSEEN = 1.0  # seconds without a beat after which the process must have stood still
@@ -78,12 +78,20 @@ class AttemptClocks:
         self._activity: float | None = None  # of the last output or progress; None: not yet any
         self._moved: float | None = None  # when progress last moved; None: none reported
         self._held_at: float | None = None
-        self.none = limits == Clocks()
+        self._unread = 0.0  # seconds since the start in which its first output could not have been seen
+
+    @property
+    def held(self) -> bool:
+        """Whether its output is not being read."""
+        return self._held_at is not None
 
     def restart(self, now: float) -> None:
         """The attempt begins only now (a Python call, after its imports)."""
         self._started = now
         self._activity = self._moved = None
+        self._unread = 0.0
+        if self._held_at is not None:
+            self._held_at = now
 
     def saw_output(self, now: float) -> None:
         """The task wrote something, or reported progress or status."""
@@ -96,7 +104,7 @@ class AttemptClocks:
             self._moved = now
 
     def hold(self, now: float) -> None:
-        """The task's output is not being read: what it does cannot be seen, so idle and stall stand still."""
+        """The task's output is not being read: what it does cannot be seen, so all but its timeout stand still."""
         if self._held_at is None:
             self._held_at = now
 
@@ -106,10 +114,12 @@ class AttemptClocks:
             return
         held = now - self._held_at
         self._held_at = None
-        if self._activity is not None:
-            self._activity += held
+        if self._activity is None:
+            self._unread += held
+        else:
+            self._activity = min(now, self._activity + held)
         if self._moved is not None:
-            self._moved += held
+            self._moved = min(now, self._moved + held)
 
     def time_left(self, now: float) -> float | None:
         """Seconds until the timeout of the whole attempt; ``None`` without one."""
@@ -137,9 +147,9 @@ class AttemptClocks:
         if self._held_at is not None:
             return found
         if limits.start is not None and self._activity is None:
-            found.append((Clock.START, self._started + limits.start, limits.start))
+            found.append((Clock.START, self._started + self._unread + limits.start, limits.start))
         if limits.idle is not None:
-            since = self._started if self._activity is None else self._activity
+            since = self._started + self._unread if self._activity is None else self._activity
             found.append((Clock.IDLE, since + limits.idle, limits.idle))
         if limits.stall is not None and self._moved is not None:
             found.append((Clock.STALL, self._moved + limits.stall, limits.stall))

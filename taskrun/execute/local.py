@@ -44,13 +44,17 @@ class LocalExecutor:
         """Carries out one attempt. Cancelled by trio, it kills what it started, waits for its end, and re-raises."""
         running = self._equipment.running(attempt)
         self._running[attempt.task] = running
+        if self._equipment.outputs.held:
+            running.clocks.hold(self._equipment.clock.now())
         try:
             match attempt.command:
                 case BinaryCommand() if attempt.interactive:
                     async with self._one_at_the_terminal:
                         self.hold_clocks()  # nobody reads the others' output meanwhile
-                        outcome = await interactive.carry_out(running, self._equipment, emit)
-                        self.release_clocks()
+                        try:
+                            outcome = await interactive.carry_out(running, self._equipment, emit)
+                        finally:
+                            self.release_clocks()
                     if not interactive.was_interrupted(outcome):
                         return outcome
                     self._on_keyboard_interrupt()
@@ -77,7 +81,9 @@ class LocalExecutor:
             running.clocks.hold(now)
 
     def release_clocks(self) -> None:
-        """Output is read again."""
+        """Output is read again, unless somebody else still holds it up."""
+        if self._equipment.outputs.held:
+            return
         now = self._equipment.clock.now()
         for running in self._running.values():
             running.clocks.release(now)

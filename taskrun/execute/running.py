@@ -112,7 +112,10 @@ class Running:
 
     def only_clocks(self, limits: Clocks) -> None:
         """Other limits than the attempt's: of what cannot be watched, or while it does not count yet."""
-        self.clocks = AttemptClocks(limits, self._clock.now())
+        now, held = self._clock.now(), self.clocks.held
+        self.clocks = AttemptClocks(limits, now)
+        if held:
+            self.clocks.hold(now)
 
     async def wait_end(self) -> Usage:
         """Waits for the end of the process and all that it left, keeping the clocks and carrying out stop requests.

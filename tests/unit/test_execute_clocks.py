@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from support.fakes import attempt_of
+
 from taskrun.execute.clocks import AttemptClocks, RunClock
+from taskrun.execute.running import Running
 from taskrun.model import Clock, Clocks
 
 
@@ -124,6 +127,42 @@ def test_idle_and_stall_stand_still_while_nobody_reads():
     clocks.release(52.0)
     assert clocks.next_deadline() == 56.0
     assert clocks.expired(56.0) == (Clock.IDLE, 5)
+
+
+def test_what_was_written_while_nobody_read_is_not_asked_for_at_once():
+    clocks = AttemptClocks(Clocks(start=5, idle=8), 0.0)
+    clocks.hold(1.0)
+    assert clocks.next_deadline() == float("inf")
+    clocks.release(61.0)
+    assert clocks.expired(61.0) is None
+    assert clocks.expired(65.0) == (Clock.START, 5)
+    clocks.saw_output(62.0)
+    assert clocks.expired(69.0) is None
+    assert clocks.expired(70.0) == (Clock.IDLE, 8)
+
+
+def test_progress_that_came_while_output_was_not_read_is_no_later_than_the_reading():
+    clocks = AttemptClocks(Clocks(idle=5, stall=6), 0.0)
+    clocks.hold(1.0)
+    clocks.saw_progress(30.0, moved=True)
+    clocks.release(61.0)
+    assert clocks.expired(66.0) == (Clock.IDLE, 5)
+    assert clocks.expired(67.0) is not None
+
+
+def test_an_attempt_that_begins_while_nobody_reads_waits_as_well():
+    clocks = AttemptClocks(Clocks(start=5), 0.0)
+    clocks.hold(0.0)
+    clocks.restart(40.0)
+    clocks.release(50.0)
+    assert clocks.next_deadline() == 55.0
+
+
+def test_other_limits_do_not_let_go_of_a_hold():
+    running = Running(attempt_of("a"), control=None, clock=RunClock(Hand()))
+    running.clocks.hold(100.0)
+    running.only_clocks(Clocks(idle=1))
+    assert running.clocks.next_deadline() == float("inf")
 
 
 def test_of_two_clocks_the_longest_overdue_is_named():
