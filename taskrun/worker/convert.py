@@ -26,7 +26,11 @@ class Slot:
         self._choices = hints.choices(hint)
         self._types = hints.supported(hint)
         self._fields = hints.fields(hint)
-        self._cannot = hints.type_name(hint) if self._fields and not self._types else ""
+        self._cannot = ""
+        if self._fields and not self._types:
+            misfits = " and ".join(f"`{name}`" for name in hints.misfits(hint))
+            which = f"the field {misfits}" if misfits else "fields"
+            self._cannot = f"`{hints.type_name(hint)}` has {which} of a type that a file cannot hold"
 
     def convert(self, value: Any, *, lax: bool) -> Any:
         """``value`` as the parameter's type.
@@ -35,7 +39,7 @@ class Slot:
             msgspec.ValidationError: It does not fit.
         """
         if self._cannot:
-            raise msgspec.ValidationError(f"`{self._cannot}` has fields of types that a file cannot hold")
+            raise msgspec.ValidationError(self._cannot)
         if self._fields and isinstance(value, dict):
             for name in value:
                 if name not in self._fields:
@@ -80,7 +84,7 @@ class Slot:
 
     def schema(self) -> dict[str, Any]:
         """JSON Schema; empty where anything goes."""
-        schemas = [msgspec.json.schema(kind, schema_hook=hints.schema_of) for kind in self._types]
+        schemas = [hints.schema(kind) for kind in self._types]
         return schemas[0] if len(schemas) == 1 else {"anyOf": schemas} if schemas else {}
 
 

@@ -92,6 +92,29 @@ def _is_known(hint: Any) -> bool:
     try:
         msgspec.json.schema(hint, schema_hook=schema_of)
     except Exception:  # noqa: BLE001 - TypeError for what it does not know, others for hints that are no types
+        return _has_only_known(hint)
+    return True
+
+
+def _has_only_known(hint: Any) -> bool:
+    """The same, whatever the defaults of fields are: a schema fails for one that is a path, say, and decoding works."""
+    import msgspec.inspect
+
+    try:
+        todo: list[Any] = [msgspec.inspect.type_info(hint)]
+        seen: set[int] = set()
+        while todo:
+            info = todo.pop()
+            if id(info) in seen:
+                continue
+            seen.add(id(info))
+            if isinstance(info, msgspec.inspect.CustomType):
+                schema_of(info.cls)
+            elif isinstance(info, (msgspec.inspect.Type, msgspec.inspect.Field)):
+                todo += [getattr(info, name) for name in info.__struct_fields__ if not name.startswith("default")]
+            elif isinstance(info, (tuple, list)):
+                todo += info
+    except Exception:  # noqa: BLE001 - as above
         return False
     return True
 
@@ -163,6 +186,23 @@ def fields(hint: Any) -> list[str]:
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
         return list(hint.__struct_encode_fields__)
     return list(getattr(hint, "__dataclass_fields__", ())) if isinstance(hint, type) else []
+
+
+def misfits(hint: Any) -> list[str]:
+    """The fields of a dataclass or Struct whose types cannot be checked, and so cannot be made."""
+    try:
+        types_of = typing.get_type_hints(hint, include_extras=True)
+    except Exception:  # noqa: BLE001 - any name in any annotation
+        return []
+    return [name for name in fields(hint) if name in types_of and not _is_known(types_of[name])]
+
+
+def schema(kind: Any) -> dict[str, Any]:
+    """JSON Schema of a supported type; empty where a default cannot be written in one."""
+    try:
+        return msgspec.json.schema(kind, schema_hook=schema_of)
+    except TypeError:
+        return {}
 
 
 def path_of(text: str) -> tuple[str | int, ...]:

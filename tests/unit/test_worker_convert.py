@@ -34,6 +34,12 @@ class Options:
 
 
 @dataclasses.dataclass
+class Defaults:
+    folder: Path = Path("out")
+    more: list[Defaults] = dataclasses.field(default_factory=list)
+
+
+@dataclasses.dataclass
 class Strange:
     both: str | Path
 
@@ -51,6 +57,16 @@ def called(function, *args, lax=(), **kwargs):
 
 def everything(*args, **kwargs):
     return args, kwargs
+
+
+def test_a_field_may_have_a_default_that_no_schema_can_hold():
+    def f(one: Defaults, some: list[Defaults]):
+        return one, some
+
+    made = called(f, {"more": [{"folder": "x"}]}, [{}])
+    assert made == (Defaults(Path("out"), [Defaults(Path("x"))]), [Defaults()])
+    assert mistakes(f, {"folder": 3}, []) == [("0", ("folder",), "expected `Path`, got `3`")]
+    assert [parameter.schema for parameter in Signature(f).parameters()] == [{}, {}]
 
 
 def test_values_become_what_the_hints_say():
@@ -182,7 +198,7 @@ def test_records_are_exact():
 
     assert mistakes(f, {"level": 1, "nmae": "x"}) == [("0", (), "unknown key `nmae` (did you mean `name`?)")]
     assert mistakes(f, {"level": 1}, other={"both": "x"}) == [
-        ("other", (), "`Strange` has fields of types that a file cannot hold")
+        ("other", (), "`Strange` has the field `both` of a type that a file cannot hold")
     ]
 
 
