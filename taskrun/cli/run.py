@@ -134,14 +134,29 @@ def command(ctx: click.Context, /, **options: Any) -> int:
     if options["keep_going"] and options["on_failure"] not in {None, "continue"}:
         raise click.UsageError("-k is --on-failure continue; give one of them")
     asked = _options(options, ctx.meta["taskrun.extra"], tuple(ctx.obj.get("arguments", ())))
-    if options["dry_run"]:
-        from taskrun.cli.dry_run import show
+    from taskrun.resolve import NothingAsked
 
-        return show(asked, as_json=options["as_json"])
-    from taskrun.run import run
+    try:
+        if options["dry_run"]:
+            from taskrun.cli.dry_run import show
 
-    result = run(asked, ctx.obj.get("host"))
+            return show(asked, as_json=options["as_json"])
+        from taskrun.run import run
+
+        result = run(asked, ctx.obj.get("host"))
+    except NothingAsked:
+        _show_choice(options["file"])
+        raise
     return result.exit_status if result.signal is None else -result.signal
+
+
+def _show_choice(file: str | None) -> None:
+    """The tasks, on stderr: stdout is for what was asked for, and that was nothing."""
+    from taskrun.cli.list import task_lines
+    from taskrun.cli.options import load_project
+
+    lines = task_lines([task for task in load_project(file).tasks.values() if not task.hidden], None)
+    click.echo("".join(f"{line}\n" for line in lines), err=True)
 
 
 def _options(options: dict[str, Any], extra: tuple[str, ...] | None, arguments: tuple[str, ...]) -> RunOptions:

@@ -45,6 +45,20 @@ def test_a_named_file_that_is_not_there_is_told_and_not_how_to_begin(project):
     project.taskrun(env={"TASKRUN_FILE": "gone.toml"}).exits(2).says("gone.toml").never_says("taskrun init")
 
 
+def test_run_without_a_task_lists_them_and_has_status_2(project):
+    project.tasks("""
+        [tasks.a]
+        description = "First"
+        run = ["true"]
+        [tasks.secret]
+        hidden = true
+        run = ["true"]
+    """)
+    for options in ((), ("--dry-run",)):
+        done = project.taskrun("run", *options).exits(2).prints_exactly("")
+        done.says("a  First\n", "error: no task was named").never_says("secret")
+
+
 def test_help_names_every_command(project):
     done = project.taskrun("--help").succeeds()
     done.prints("run", "list", "graph", "check", "init", "schema", "runs", "logs", "completion")
