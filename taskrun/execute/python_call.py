@@ -18,7 +18,7 @@ from taskrun.execute.binary import shortage, started, watch
 from taskrun.execute.endings import exit_of, signal_name
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
-from taskrun.model import Clocks, NoResult, PythonCall, Raised, ResourceError, Returned, Signaled, Stopped
+from taskrun.model import Clocks, NoResult, PythonCall, Raised, ResourceError, Returned, Signaled, State, Stopped
 from taskrun.output.samples import Sample, Status
 from taskrun.worker import wire
 
@@ -80,7 +80,10 @@ class _PythonAttempt:
         self.emit(started(self.attempt, process))
         self.sink.listen()
         await self._send_call()
-        return await watch(self.running, self.sink)
+        outcome = await watch(self.running, self.sink)
+        if outcome.state is State.SUCCEEDED and self.equipment.checkpoints is not None:
+            self.equipment.checkpoints.delete(self._checkpoint_key())
+        return outcome
 
     def close(self) -> None:
         if self._channel is not None:
@@ -222,16 +225,12 @@ class _PythonAttempt:
             return NoResult(why=f"exited ({code}) before returning a result", code=code), None
         if number is not None:
             return NoResult(why=f"returned, but was then killed by {signal_name(number)}"), None
-        if self.equipment.checkpoints is not None:
-            self.equipment.checkpoints.delete(self._checkpoint_key())
         return Returned(), msgspec.json.decode(self._result.value)
 
 
 def _ending_of(failure: wire.Failure) -> Ending:
     match failure.kind:
-        case "result":
-            return NoResult(why=failure.message, code=failure.code)
-        case "exit":
+        case "result" | "exit":
             return NoResult(why=failure.message, code=failure.code)
         case kind:
             return Raised(
