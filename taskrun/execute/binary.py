@@ -28,7 +28,7 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
     sink = Sink(running, equipment, emit)
     try:
         try:
-            argv = await ffmpeg.arrange(attempt, attempt.command.argv, sink, equipment)
+            argv = await ffmpeg.arrange(running, attempt.command.argv, sink, equipment)
             if running.stopping is not None:
                 return running.without_process(Stopped(reason=running.stopping.reason))
             process = await _spawn(attempt, attempt.command, argv, sink, equipment)

@@ -9,38 +9,37 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import trio
-
 from taskrun.link import HostLost, SpawnError
 from taskrun.output import ffmpeg as arguments
 from taskrun.output.ffmpeg_progress import FfmpegParser
 
 if TYPE_CHECKING:
     from taskrun.execute.equipment import Equipment
+    from taskrun.execute.running import Running
     from taskrun.execute.sink import Sink
     from taskrun.model import Attempt
 
 _PATIENCE = 5.0  # seconds for ffprobe: without an answer there is no percent, which is no reason to fail
 
 
-async def arrange(attempt: Attempt, argv: tuple[str, ...], sink: Sink, equipment: Equipment) -> tuple[str, ...]:
-    """The command line to start: ffmpeg's with `-progress`, any other as it is."""
+async def arrange(running: Running, argv: tuple[str, ...], sink: Sink, equipment: Equipment) -> tuple[str, ...]:
+    """The command line to start: ffmpeg's with `-progress`, any other as it is. A stop ends the asking."""
     parser = sink.parser
     if not isinstance(parser, FfmpegParser) or not arguments.is_ffmpeg(argv):
         return argv
     lengths = None
     if arguments.is_silent(argv):
-        lengths = await _ask_lengths(attempt, argv, sink, equipment)
+        lengths = await _ask_lengths(running, argv, sink, equipment)
     parser.expect(argv, lengths)
     return arguments.instrument(argv, sink.fifo_path)
 
 
-async def _ask_lengths(attempt: Attempt, argv: tuple[str, ...], sink: Sink, equipment: Equipment) -> list[float | None]:
+async def _ask_lengths(running: Running, argv: tuple[str, ...], sink: Sink, equipment: Equipment) -> list[float | None]:
     lengths: list[float | None] = []
-    with trio.move_on_after(_PATIENCE):
+    with running.until_stopped(_PATIENCE):
         for source in arguments.inputs(argv):
             command = arguments.ffprobe_argv(argv[0], source)
-            lengths.append(None if command is None else await _ask(command, attempt, sink, equipment))
+            lengths.append(None if command is None else await _ask(command, running.attempt, sink, equipment))
     return lengths
 
 

@@ -5,6 +5,7 @@ What kind of process it is, and where its output goes, is the affair of the modu
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
 import trio
@@ -14,7 +15,7 @@ from taskrun.execute.endings import exit_of, from_status, reason_of, state_of
 from taskrun.model import ClockHit, Lost, Outcome, SpawnFailed, State, Stopped
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from taskrun.execute.clocks import RunClock
     from taskrun.link import Usage
@@ -103,6 +104,16 @@ class Running:
             self._scope.cancel()
 
     # --- the attempt's own task
+
+    @contextlib.contextmanager
+    def until_stopped(self, patience: float) -> Iterator[None]:
+        """For what is done before there is a process: left after ``patience`` seconds, or when a stop is asked for."""
+        self._scope = trio.CancelScope(deadline=trio.current_time() + patience)
+        try:
+            with self._scope:
+                yield
+        finally:
+            self._scope = None
 
     def begin(self, process: WatchedProcess) -> None:
         """The process exists: the clocks count from here."""
