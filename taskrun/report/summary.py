@@ -153,9 +153,11 @@ class Summary(Reporter):
     def _headline(self, event: TaskEnd) -> str:
         text, style = words.status_word(event.state)
         about = self._about(event.task)
-        notes = [visible(event.reason or "failed")]
-        if event.state == State.FAILED.value and event.elapsed > 0 and event.task in self._commands:
-            notes[0] += f" after {short_time(event.elapsed)}"
+        notes = []
+        if not words.failed_by_leak(event):
+            notes.append(visible(event.reason or "failed"))
+            if event.state == State.FAILED.value and event.elapsed > 0 and event.task in self._commands:
+                notes[0] += f" after {short_time(event.elapsed)}"
         if event.attempt > 1:
             notes.append(f"attempt {event.attempt}")
         if event.leaked:

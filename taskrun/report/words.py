@@ -44,7 +44,7 @@ def end_line(event: TaskEnd, ink: Ink) -> str:
     """How a task ended."""
     text, style = status_word(event.state)
     notes = []
-    if event.reason:
+    if event.reason and not failed_by_leak(event):
         notes.append(visible(event.reason))
     elif event.cause is not None:
         notes.append(f"because of {visible(event.cause)}")
@@ -91,6 +91,11 @@ def left_behind(leaked: tuple[Leftover, ...]) -> str:
     alive = sum(1 for one in leaked if not one.killed)
     end = "killed" if not alive else "could not be killed" if alive == len(leaked) else f"{alive} could not be killed"
     return f"left {count(len(leaked), 'process', 'processes')} behind ({named}{more}), {end}"
+
+
+def failed_by_leak(event: TaskEnd) -> bool:
+    """Whether its reason says nothing but what ``left_behind`` says better."""
+    return bool(event.leaked and event.reason) and left_behind(event.leaked).startswith(event.reason)
 
 
 def diagnostic_line(event: DiagnosticEvent, ink: Ink) -> str:

@@ -24,7 +24,8 @@ def test_a_daemon_that_forked_twice_is_killed_and_named(project, clear):
 
 def test_a_leak_is_a_failure_where_the_task_says_so(project):
     project.tasks(task("a", daemon(), leak="fail"))
-    project.taskrun("run", "a").exits(1).says("FAIL", "left 1 process behind")
+    finished = project.taskrun("run", "a").exits(1).says("FAIL", "left 1 process behind (", "), killed")
+    finished.never_says("left 1 process behind, left")
 
 
 def test_a_grandchild_that_holds_stdout_does_not_hold_the_run(project):
