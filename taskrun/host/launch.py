@@ -140,7 +140,7 @@ def bad_folder(cwd: str, error: OSError | ValueError) -> LaunchFailed:
         case errno.ENOENT:
             why = "does not exist"
         case errno.ENOTDIR:
-            why = "is not a folder"
+            return LaunchFailed("cwd", number, f"{cwd} is not a folder")
         case errno.EACCES:
             why = "may not be entered (no permission)"
         case _:

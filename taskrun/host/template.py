@@ -69,6 +69,7 @@ class Template:
         env: The environment of its imports; ``None``: the host's own.
         log: Where its output goes; ours.
         pid: ``None`` while it does not run.
+        status: Wait status of that process, once it has been reaped: the pid may be anybody's then.
         control: The socket to it, while it runs.
         ready: It has imported what it was told to, and forks.
         environ: Its initial environment block, which an unnamed fork of it shares.
@@ -84,6 +85,7 @@ class Template:
         self.env = env
         self.log = log
         self.pid: int | None = None
+        self.status: int | None = None
         self.control: Control | None = None
         self.ready = False
         self.environ: bytes | None = None

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from taskrun.host.reaper import Reaper
 
 _ADOPTION = 5.0  # seconds after which a worker that is named but not ours will never be
+_DYING = 0.5  # seconds that the host waits for a template that it has killed
 _FORK = 10.0  # seconds in which a template that is not importing forks; else it hangs
 _DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)
 _SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
@@ -72,7 +73,8 @@ class Templates:
 
     def pids(self) -> set[int]:
         """The pids of the templates that run."""
-        return {template.pid for template in self._templates.values() if template.pid is not None}
+        running = (template for template in self._templates.values() if template.status is None)
+        return {template.pid for template in running if template.pid is not None}
 
     # --- requests ---
 
@@ -159,7 +161,7 @@ class Templates:
     def _watch(self, template: Template, pid: int | None) -> None:
         """Takes ``pid`` for the template's process."""
         assert pid is not None
-        template.pid = pid
+        template.pid, template.status = pid, None
         self.reaper.add_other(pid, lambda: self._exited(template, pid))
         if self._platform.exited(pid):
             self._loop.after(0, self.reaper.look)
@@ -170,11 +172,12 @@ class Templates:
         self.reaper.remove_other(pid)
         if template.pid != pid:
             return
+        template.status = status
         self._receive(template)  # its last answers; they may name its successor
         if template.pid == pid and template.control is not None:
             inspecting = any(request.inspection for request in template.open.values())
             if not (status == 0 and inspecting):  # else a fork is about to take its place, or the socket ends
-                self._lost(template, status)
+                self._lost(template)
 
     def _receive(self, template: Template) -> None:
         control = template.control
@@ -186,7 +189,7 @@ class Templates:
                 self._take(template, message)
         except (Disconnected, MalformedFrame):
             if template.control is control:
-                self._lost(template, None)
+                self._lost(template)
             return
         if template.control is control:
             self._pump(template)
@@ -249,7 +252,7 @@ class Templates:
         if now() - oldest < _FORK or any(request.inspection for request in template.open.values()):
             self._check_later(template)
         else:
-            self._lost(template, None)
+            self._lost(template)
 
     # --- answers ---
 
@@ -305,15 +308,14 @@ class Templates:
 
     # --- death ---
 
-    def _lost(self, template: Template, status: int | None) -> None:
+    def _lost(self, template: Template) -> None:
         """The template is dead, or must be: what it had in its hands is tried once more, in a new one."""
         was_ready = template.ready
         words = template.last_words()
-        pid = template.pid
         held = list(template.open.values())
-        if status is None and pid is not None:
-            status = self._end_process(pid)
-        how = how_it_ended(status)
+        if template.status is None and template.pid is not None:
+            self._end_process(template, template.pid)
+        how = how_it_ended(template.status)
         self._end(template)
         self._kill_unnamed(template, held)
         if not was_ready:
@@ -333,17 +335,22 @@ class Templates:
         if template.waiting and not self._closed:
             self._start(template)
 
-    def _end_process(self, pid: int) -> int | None:
-        """Kills a template's process and waits for it; its wait status, if it was still ours to reap."""
-        try:
-            if self._platform.exited(pid) is False:
-                time.sleep(0.005)  # its socket ended first: let it finish what it died of
+    def _end_process(self, template: Template, pid: int) -> None:
+        """Kills a template's process and notes how it ended; one that does not die at once is reaped when it does."""
+        if self._platform.exited(pid) is False:
+            time.sleep(0.005)  # its socket ended first: let it finish what it dies of
             os.kill(pid, signal.SIGKILL)
-            status = os.waitpid(pid, 0)[1]
-        except OSError:
-            return None
-        self.reaper.remove_other(pid)
-        return status
+        until = now() + _DYING
+        while now() < until:
+            try:
+                reaped, status = os.waitpid(pid, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if reaped:
+                template.status = status
+                self.reaper.remove_other(pid)
+                return
+            time.sleep(0.0005)
 
     def _end(self, template: Template) -> None:
         """Lets go of the template's process; it ends of that, and is killed in case it does not."""
@@ -353,7 +360,7 @@ class Templates:
             template.control = None
         template.close_errors()
         pid, template.pid = template.pid, None
-        if pid is not None and self._platform.exited(pid) is False:
+        if pid is not None and template.status is None and self._platform.exited(pid) is False:
             os.kill(pid, signal.SIGKILL)
         for request in template.open.values():
             if request.withdrawn or self._closed:
