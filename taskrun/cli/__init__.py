@@ -5,6 +5,7 @@ This is the only room that prints, asks click or ends the process.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,9 @@ from taskrun.cli.exits import EXIT_FAILED, EXIT_NOTHING_MATCHED, EXIT_RESOURCES,
 if TYPE_CHECKING:
     from taskrun.host.start import HostStart
 
+
+# What the machine lacks is no bug of ours, wherever it shows.
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC, errno.EDQUOT})
 
 # name -> (module, one line for --help); the line stands here too so that `taskrun --help` imports no command.
 COMMANDS = {
@@ -141,6 +145,9 @@ def tell(error: Exception) -> int:
             status = EXIT_NOTHING_MATCHED
         case ResourceError():
             status = EXIT_RESOURCES
+        case OSError(errno=number) if number in _SHORTAGES:
+            say_error(f"taskrun cannot do its part: {error.strerror}")
+            return EXIT_RESOURCES
         case _:
             from taskrun.cli.messages import report_bug
 

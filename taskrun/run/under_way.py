@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 import random
@@ -179,7 +180,8 @@ class UnderWay:
             )
         )
         if self._jobs < setting.prepared.jobs:
-            text = f"only {self._jobs} tasks at once instead of {setting.prepared.jobs}: too few open files are allowed"
+            few = f"only {self._jobs} task{'s' * (self._jobs != 1)} at once instead of {setting.prepared.jobs}"
+            text = f"{few}: too few open files are allowed"
             warnings = (*warnings, text)
         for text in (*self._settings.warnings, *self._recording.warnings, *warnings):
             self._facts.warn("run", text)
@@ -220,6 +222,7 @@ class UnderWay:
         status, number = self._tally.exit_status(reason)
         if number is None and self._setting.options.exit_code_task:
             status = of_the_task(self._tally.ends.get(self._selection.requested[0]), status)
+        self._ended = True
         self._facts.emit(
             RunEnd(
                 exit_status=status,
@@ -280,8 +283,8 @@ class UnderWay:
         self._cancel(CancelReason(kind=CancelKind.OUTPUT, detail=f"{name} was closed"), signal.SIGTERM)
 
     def _on_unwritable(self, fd: int, error: OSError) -> None:
-        if os.isatty(fd):
-            return  # the terminal is gone: SIGHUP says so
+        if error.errno == errno.EIO and self._settings.tty(fd):
+            return  # the terminal is gone: SIGHUP says so, unless nobody wants to know
         self._tally.unable = True
         name = "stdout" if fd == 1 else "stderr"
         reason = CancelReason(kind=CancelKind.OUTPUT, detail=f"{name} cannot be written: {error.strerror}")
@@ -355,7 +358,9 @@ class UnderWay:
         self._scheduler.pause()
         self._clock.suspend()
         await self._link.suspend()
-        self._facts.emit(RunSuspend())
+        if not self._ended:
+            self._facts.emit(RunSuspend())
+            self._recording.tick()  # whoever looks meanwhile sees how far it is
         self._reporters.suspend()
         self._writer.flush(_LEAVING)
 
@@ -364,7 +369,8 @@ class UnderWay:
         self._suspended = False
         paused = self._clock.resume()
         await self._link.resume()
-        self._facts.emit(RunResume(paused=paused))
+        if not self._ended:
+            self._facts.emit(RunResume(paused=paused))
         if not self.keyboard_is_a_tasks():  # else the terminal is still lent
             self._reporters.resume(draw=self._terminal.in_foreground())
         self._executor.resumed()
