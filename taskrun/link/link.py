@@ -19,7 +19,7 @@ from taskrun.host.start import HostStart, exec_host
 from taskrun.host.system import current_platform
 from taskrun.link.conversation import Conversation
 from taskrun.link.process import Process
-from taskrun.link.values import TemplateSpec, leftovers, spawn_error, usage
+from taskrun.link.values import HostLost, TemplateSpec, leftovers, spawn_error, usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -216,14 +216,16 @@ class Link:
         return text
 
     async def suspend(self) -> None:
-        """Stops everything but the templates; what is started later stands still too."""
+        """Stops all but the templates; what is started later stands still too. Of a lost host, nothing is left."""
         number, _mark = self._next()
-        await self._ask(number, "suspend", number)
+        with contextlib.suppress(HostLost):
+            await self._ask(number, "suspend", number)
 
     async def resume(self) -> None:
         """Continues what ``suspend`` stopped."""
         number, _mark = self._next()
-        await self._ask(number, "resume", number)
+        with contextlib.suppress(HostLost):
+            await self._ask(number, "resume", number)
 
     def reap_adopted(self) -> None:
         """Reaps the dead who came to this process, as to a subreaper or to process 1, and for whom nobody waits."""

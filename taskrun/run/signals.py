@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _STOPPING = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
-_IGNORABLE = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP})
+_IGNORABLE = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP})
 _OTHERS = (signal.SIGTSTP, signal.SIGCONT, signal.SIGWINCH, signal.SIGUSR1)
 _FROM_KEYBOARD = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP})
 # `uv run`, `npm` and shells forward the Ctrl+C that the terminal has already delivered to everybody.
@@ -47,9 +47,12 @@ class Answers(Protocol):
 
 
 def taken() -> tuple[signal.Signals, ...]:
-    """The signals that this run answers: HUP, INT and QUIT stay ignored where the caller had them ignored."""
-    kept = [number for number in _STOPPING if not (number in _IGNORABLE and signal.getsignal(number) is signal.SIG_IGN)]
-    return (*kept, *_OTHERS)
+    """The signals that this run answers: HUP, INT, QUIT and TSTP stay ignored where the caller had them ignored."""
+    return tuple(
+        number
+        for number in (*_STOPPING, *_OTHERS)
+        if not (number in _IGNORABLE and signal.getsignal(number) is signal.SIG_IGN)
+    )
 
 
 class SignalDesk:
