@@ -27,7 +27,7 @@ class SpawnError(Exception):
         self.number = number
 
 
-class Usage(Value, frozen=True):
+class Usage(Value, frozen=True, kw_only=True):
     """How a process ended, and what it took.
 
     Attributes:
@@ -45,7 +45,7 @@ class Usage(Value, frozen=True):
     unkillable: tuple[Leftover, ...] = ()
 
 
-class TemplateSpec(Value, frozen=True):
+class TemplateSpec(Value, frozen=True, kw_only=True):
     """What a template is made of; equal ones share one.
 
     Attributes:

@@ -33,7 +33,7 @@ _DEVICES = frozenset(
 _PROBED_WITH = frozenset({"f", "safe", "framerate", "video_size", "pixel_format", "protocol_whitelist"})
 
 
-class Input(Value, frozen=True):
+class Input(Value, frozen=True, kw_only=True):
     """One input, with the options that decide how much of it is read.
 
     Attributes:
@@ -45,7 +45,7 @@ class Input(Value, frozen=True):
     options: dict[str, str]
 
 
-class Result(Value, frozen=True):
+class Result(Value, frozen=True, kw_only=True):
     """One output, likewise."""
 
     url: str

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from taskrun.model import Value
 
 
-class Sample(Value, frozen=True):
+class Sample(Value, frozen=True, kw_only=True):
     """How far a task says it is. All fields ``None`` but ``message``: it is at work and cannot tell how far it is.
 
     Attributes:
@@ -30,19 +30,19 @@ class Sample(Value, frozen=True):
     phases: int | None = None
 
 
-class Total(Value, frozen=True):
+class Total(Value, frozen=True, kw_only=True):
     """How many units there are in all, for later steps and samples that do not say so themselves."""
 
     total: float
 
 
-class Step(Value, frozen=True):
+class Step(Value, frozen=True, kw_only=True):
     """So many units more are done."""
 
     amount: float = 1.0
 
 
-class Phase(Value, frozen=True):
+class Phase(Value, frozen=True, kw_only=True):
     """A new phase begins: progress starts anew."""
 
     number: int
@@ -50,13 +50,13 @@ class Phase(Value, frozen=True):
     name: str | None = None
 
 
-class Status(Value, frozen=True):
+class Status(Value, frozen=True, kw_only=True):
     """What it does just now, for people. Empty: nothing worth saying."""
 
     text: str
 
 
-class Message(Value, frozen=True):
+class Message(Value, frozen=True, kw_only=True):
     """A remark for people.
 
     Attributes:
@@ -71,14 +71,14 @@ class Message(Value, frozen=True):
     line: int | None = None
 
 
-class Output(Value, frozen=True):
+class Output(Value, frozen=True, kw_only=True):
     """One entry of the task's result: text from ``output KEY=VALUE``, any JSON value from a JSON object."""
 
     key: str
     value: Any
 
 
-class Unknown(Value, frozen=True):
+class Unknown(Value, frozen=True, kw_only=True):
     """A line of the channel that is none of the known ones; ``why`` is a clause for people."""
 
     line: str

@@ -19,7 +19,7 @@ INTERVAL = 0.1
 _ETA_FROM = 0.01  # below one percent an ETA is a guess
 
 
-class Update(Value, frozen=True):
+class Update(Value, frozen=True, kw_only=True):
     """How far an attempt is: the fields of ``events.TaskProgress``, which see."""
 
     fraction: float | None = None

@@ -10,7 +10,7 @@ from taskrun.model import State, Value
 VERSION = 1
 
 
-class Asked(Value, frozen=True):
+class Asked(Value, frozen=True, kw_only=True):
     """What the command line asked for, so that it can be repeated.
 
     Attributes:
@@ -24,7 +24,7 @@ class Asked(Value, frozen=True):
     extra: tuple[str, ...] | None = None
 
 
-class TaskSummary(Value, frozen=True, omit_defaults=True):
+class TaskSummary(Value, frozen=True, kw_only=True, omit_defaults=True):
     """How a task of the run went; the fields of its last ``task.end``."""
 
     state: str
@@ -38,7 +38,7 @@ class TaskSummary(Value, frozen=True, omit_defaults=True):
     log: str | None = None
 
 
-class RunSummary(Value, frozen=True):
+class RunSummary(Value, frozen=True, kw_only=True):
     """A run.
 
     Attributes:

@@ -33,7 +33,7 @@ class Reporter:
         """No event comes any more: leaves the terminal as it was. A second call does nothing."""
 
 
-class TaskFacts(Value, frozen=True):
+class TaskFacts(Value, frozen=True, kw_only=True):
     """What the file and the command line say about a task, as far as it is shown.
 
     Attributes:

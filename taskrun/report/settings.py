@@ -43,7 +43,7 @@ SERVICES = (*dict.fromkeys(name for _variable, name in _SERVICES), "generic")
 _COLOURED = {"github", "gitlab", "buildkite", "azure", "teamcity", "circleci", "travis", "appveyor", "drone", "cirrus"}
 
 
-class Options(Value, frozen=True):
+class Options(Value, frozen=True, kw_only=True):
     """What the command line says about showing; ``None``: nothing.
 
     Attributes:
@@ -65,7 +65,7 @@ class Options(Value, frozen=True):
     verbose: int = 0
 
 
-class Settings(Value, frozen=True):
+class Settings(Value, frozen=True, kw_only=True):
     """How a run is shown.
 
     Attributes:

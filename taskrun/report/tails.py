@@ -19,7 +19,7 @@ _COUNTED = 4 << 20  # bytes in which lines are counted: it would cost a third of
 _PEEK = 2048
 
 
-class Tail(Value, frozen=True):
+class Tail(Value, frozen=True, kw_only=True):
     """The last lines of an attempt.
 
     Attributes:

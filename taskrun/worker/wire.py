@@ -23,7 +23,7 @@ FRAME_LIMIT = RESULT_LIMIT + 64 * 1024
 # --- runner to worker -------------------------------------------------------------------------------------------------
 
 
-class Call(Value, frozen=True, tag="call"):
+class Call(Value, frozen=True, kw_only=True, tag="call"):
     """The one call that a worker carries out; sent once the host has confirmed the worker's pid.
 
     Attributes:
@@ -43,13 +43,13 @@ class Call(Value, frozen=True, tag="call"):
     attempt: int = 1
 
 
-class ClockUpdate(Value, frozen=True, tag="clock"):
+class ClockUpdate(Value, frozen=True, kw_only=True, tag="clock"):
     """The attempt's clock was moved, after a suspension for instance; seconds from now."""
 
     time_left: float | None
 
 
-class CheckpointSaved(Value, frozen=True, tag="saved"):
+class CheckpointSaved(Value, frozen=True, kw_only=True, tag="saved"):
     """The checkpoint is safely on disk, or could not be written: then ``error`` says why."""
 
     id: int
@@ -59,11 +59,11 @@ class CheckpointSaved(Value, frozen=True, tag="saved"):
 # --- worker to runner -------------------------------------------------------------------------------------------------
 
 
-class Started(Value, frozen=True, tag="started"):
+class Started(Value, frozen=True, kw_only=True, tag="started"):
     """Imports and conversions are done, the function is about to be called: clocks start."""
 
 
-class Progress(Value, frozen=True, tag="progress"):
+class Progress(Value, frozen=True, kw_only=True, tag="progress"):
     """How far the function says it is."""
 
     done: float
@@ -71,33 +71,33 @@ class Progress(Value, frozen=True, tag="progress"):
     message: str = ""
 
 
-class Status(Value, frozen=True, tag="status"):
+class Status(Value, frozen=True, kw_only=True, tag="status"):
     """What the function says it is doing."""
 
     text: str
 
 
-class Message(Value, frozen=True, tag="message"):
+class Message(Value, frozen=True, kw_only=True, tag="message"):
     """Something for the user; ``level`` is ``"warning"`` or ``"error"``."""
 
     level: str
     text: str
 
 
-class Checkpoint(Value, frozen=True, tag="checkpoint"):
+class Checkpoint(Value, frozen=True, kw_only=True, tag="checkpoint"):
     """JSON to keep for later attempts; answered by ``CheckpointSaved`` with the same id."""
 
     id: int
     value: bytes
 
 
-class Result(Value, frozen=True, tag="result"):
+class Result(Value, frozen=True, kw_only=True, tag="result"):
     """The function returned; ``value`` is JSON. The last frame of a worker that did well."""
 
     value: bytes
 
 
-class Failure(Value, frozen=True, tag="failure"):
+class Failure(Value, frozen=True, kw_only=True, tag="failure"):
     """The call did not return a value. The last frame of a worker that did not do well.
 
     Attributes:
@@ -133,7 +133,7 @@ AnyMessage: TypeAlias = (
 # --- inspection -------------------------------------------------------------------------------------------------------
 
 
-class CallSite(Value, frozen=True):
+class CallSite(Value, frozen=True, kw_only=True):
     """One call to check before anything starts.
 
     Attributes:
@@ -151,7 +151,7 @@ class CallSite(Value, frozen=True):
     lax: tuple[str, ...] = ()
 
 
-class InspectRequest(Value, frozen=True):
+class InspectRequest(Value, frozen=True, kw_only=True):
     """Calls to check.
 
     Attributes:
@@ -165,7 +165,7 @@ class InspectRequest(Value, frozen=True):
     import_timeout: float | None = None
 
 
-class Mistake(Value, frozen=True):
+class Mistake(Value, frozen=True, kw_only=True):
     """Why a module cannot be imported, or a target not be called.
 
     Attributes:
@@ -187,7 +187,7 @@ class Mistake(Value, frozen=True):
     traceback: str = ""
 
 
-class ModuleReport(Value, frozen=True):
+class ModuleReport(Value, frozen=True, kw_only=True):
     """How the import of one module went.
 
     Attributes:
@@ -201,7 +201,7 @@ class ModuleReport(Value, frozen=True):
     seconds: float = 0.0
 
 
-class Parameter(Value, frozen=True):
+class Parameter(Value, frozen=True, kw_only=True):
     """One parameter of a target.
 
     Attributes:
@@ -213,7 +213,7 @@ class Parameter(Value, frozen=True):
     schema: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class TargetReport(Value, frozen=True):
+class TargetReport(Value, frozen=True, kw_only=True):
     """What a target takes.
 
     Attributes:
@@ -230,7 +230,7 @@ class TargetReport(Value, frozen=True):
     summary: str = ""
 
 
-class CallProblem(Value, frozen=True):
+class CallProblem(Value, frozen=True, kw_only=True):
     """One thing that is wrong with one call's arguments.
 
     Attributes:
@@ -251,7 +251,7 @@ class CallProblem(Value, frozen=True):
     code: str = "wrong-type"
 
 
-class InspectReply(Value, frozen=True):
+class InspectReply(Value, frozen=True, kw_only=True):
     """The answers: by module, by target (of modules that could be imported), and by call."""
 
     modules: dict[str, ModuleReport] = msgspec.field(default_factory=dict)
