@@ -110,9 +110,9 @@ class Stage:
 
 
 def check_golden(name: str, actual: str) -> None:
-    """Compares with the golden file; with WRITE_GOLDEN=1 it is written anew, to be looked at in the diff."""
+    """Compares with the golden file; with UPDATE_GOLDEN=1 it is written anew, to be looked at in the diff."""
     path = GOLDEN / f"{name}.txt"
-    if os.environ.get("WRITE_GOLDEN"):
+    if os.environ.get("UPDATE_GOLDEN"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(actual, encoding="utf-8")
     assert actual == path.read_text(encoding="utf-8"), f"differs from {path}"

@@ -1,6 +1,6 @@
 """One run in every mode, golden to the character; and that the modes differ only in what they should.
 
-WRITE_GOLDEN=1 writes the files anew.
+UPDATE_GOLDEN=1 writes the files anew.
 """
 
 from __future__ import annotations
