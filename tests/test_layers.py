@@ -46,6 +46,8 @@ ROOMS_OF = {
     "uvloop": "",
 }
 NEW_IN_STDLIB = frozenset({"annotationlib"})  # 3.14
+VALUES = frozenset({"Value", "Event", "model.Value"})
+BANNED = ("manager", "handler", "helper", "util", "utils", "context")
 ROOMS_OF_CALLS = {"print": "cli", "sys.exit": "cli __main__"}
 
 
@@ -87,14 +89,21 @@ class Package:
             late = {id(node) for part in _late_parts(tree) for node in ast.walk(part)}
             for node in ast.walk(tree):
                 for target in self._targets(module, node):
-                    yield Import(module, target, self._place(module, node), id(node) in late)
+                    yield Import(module, target, self.place(module, node), id(node) in late)
 
     def calls(self) -> Iterator[tuple[str, str, str]]:
         """(module, what is called, place) of calls by a plain or dotted name."""
         for module, tree in self.trees.items():
             for node in ast.walk(tree):
                 if isinstance(node, ast.Call):
-                    yield module, ast.unparse(node.func), self._place(module, node)
+                    yield module, ast.unparse(node.func), self.place(module, node)
+
+    def classes(self) -> Iterator[tuple[str, ast.ClassDef]]:
+        """(module, class) of all classes."""
+        for module, tree in self.trees.items():
+            for node in ast.walk(tree):
+                if isinstance(node, ast.ClassDef):
+                    yield module, node
 
     def module_of(self, target: str) -> str | None:
         """The module of ours that an import of this name loads."""
@@ -114,7 +123,8 @@ class Package:
             return [f"{base}.{alias.name}" for alias in node.names]
         return []
 
-    def _place(self, module: str, node: ast.AST) -> str:
+    def place(self, module: str, node: ast.AST) -> str:
+        """File, number and text of a line."""
         path = os.path.relpath(self.paths[module], os.path.dirname(self.folder))
         return f"{path}:{node.lineno}: {self.lines[module][node.lineno - 1].strip()}"
 
@@ -221,7 +231,26 @@ def circles(package: Package) -> list[str]:
     return found
 
 
-RULES = [wrong_floors, rooms_without_floor, strangers, loud_calls, circles]
+def loose_values(package: Package) -> list[str]:
+    """Values of a border that may be changed or filled by position: msgspec hands `kw_only` on to no subclass."""
+    wrong = []
+    for module, node in package.classes():
+        said = {keyword.arg for keyword in node.keywords if getattr(keyword.value, "value", None) is True}
+        if VALUES.intersection(ast.unparse(base) for base in node.bases) and not {"frozen", "kw_only"} <= said:
+            wrong.append(f"{node.name} does not say frozen=True, kw_only=True: {package.place(module, node)}")
+    return wrong
+
+
+def banned_names(package: Package) -> list[str]:
+    """Classes by names that say nothing (DESIGN, section 2)."""
+    return [
+        f"{node.name} is no name for a class: {package.place(module, node)}"
+        for module, node in package.classes()
+        if node.name.lower().endswith(BANNED)
+    ]
+
+
+RULES = [wrong_floors, rooms_without_floor, strangers, loud_calls, circles, loose_values, banned_names]
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -293,6 +322,11 @@ def test_a_tidy_package_breaks_no_rule(tmp_path):
         (loud_calls, "schedule.py", "x = 1\nprint(x)", "schedule calls print, which is for cli: taskrun/schedule.py:2: print(x)"),
         (loud_calls, "schedule.py", "import sys\nsys.exit(1)",
          "schedule calls sys.exit, which is for cli __main__: taskrun/schedule.py:2: sys.exit(1)"),
+        (loose_values, "model.py", "class A(Value, frozen=True):\n    x: int",
+         "A does not say frozen=True, kw_only=True: taskrun/model.py:1: class A(Value, frozen=True):"),
+        (loose_values, "model.py", "class A(Value, frozen=True, kw_only=False):\n    x: int", "A does not say "),
+        (banned_names, "model.py", "class RunContext:\n    x: int",
+         "RunContext is no name for a class: taskrun/model.py:1: class RunContext:"),
         (circles, "worker/wire.py", TYPING + "from taskrun.worker.calls import x",
          ("taskrun.worker.calls -> taskrun.worker.wire -> taskrun.worker.calls\n"
          "    taskrun/worker/calls.py:2: from taskrun.worker import wire\n"
