@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 
 _PATIENCE = 10.0  # seconds
 _MOST = 16 * 1024 * 1024  # bytes
+_MOST_SAID = 64 * 1024  # bytes of its stderr
 _QUIET = 0.2
 
 
 async def read_shell(link: Link, command: str, env: dict[str, str], cwd: str) -> str:
-    """Stdout of ``sh -eu -c command``; its stderr goes to ours.
+    """Stdout of ``sh -eu -c command``; what it says on stderr goes to ours, and into the failure.
+
+    It does not get our own stderr: whoever makes that non-blocking does so for us too.
 
     Raises:
         ShellFailed: It failed, took longer than 10 s, wrote more than 16 MiB, or lost its supervisor.
@@ -37,9 +40,11 @@ async def read_shell(link: Link, command: str, env: dict[str, str], cwd: str) ->
         else:
             too_much.set()
 
+    said = bytearray()
     pump = Pump()
     read, write = os.pipe()
-    stream = pump.add(read, take)
+    read_error, write_error = os.pipe()
+    streams = [pump.add(read, take), pump.add(read_error, lambda data: said.extend(data[: _MOST_SAID - len(said)]))]
     try:
         try:
             process = await link.spawn(
@@ -48,24 +53,30 @@ async def read_shell(link: Link, command: str, env: dict[str, str], cwd: str) ->
                 cwd=cwd,
                 stdin=None,
                 stdout=write,
-                stderr=2,
+                stderr=write_error,
             )
         except SpawnError as error:
             raise ShellFailed(error.failure.message) from None
         finally:
             os.close(write)
-        failed = await _read_all(link, process, pump, stream, too_much)
+            os.close(write_error)
+        failed = await _read_all(link, process, pump, streams, too_much)
     except HostLost as lost:
         raise ShellFailed(str(lost)) from None
     finally:
-        stream.close()
+        for stream in streams:
+            stream.close()
         pump.close()
     if failed:
-        raise ShellFailed(failed)
+        last = said.decode(errors="replace").strip().rpartition("\n")[2]
+        raise ShellFailed(f"{failed}: {last}" if last else failed)
+    if said:
+        with contextlib.suppress(OSError):
+            await trio.to_thread.run_sync(os.write, 2, bytes(said), abandon_on_cancel=True)
     return answer.decode(errors="surrogateescape")
 
 
-async def _read_all(link: Link, process: Process, pump: Pump, stream: Stream, too_much: trio.Event) -> str:
+async def _read_all(link: Link, process: Process, pump: Pump, streams: list[Stream], too_much: trio.Event) -> str:
     """Reads to the end; returns why it failed, or nothing. A nursery would wrap what is raised: so nothing is."""
     usage: Usage | None = None
     ended = trio.Event()
@@ -90,7 +101,7 @@ async def _read_all(link: Link, process: Process, pump: Pump, stream: Stream, to
             with trio.move_on_after(_PATIENCE):
                 await ended.wait()
         else:
-            await pump.drain([stream], _QUIET)
+            await pump.drain(streams, _QUIET)
         nursery.cancel_scope.cancel()
     if too_much.is_set():
         return f"it wrote more than {_MOST >> 20} MiB"
