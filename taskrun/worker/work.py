@@ -152,8 +152,9 @@ def _failure(error: BaseException) -> wire.Result | wire.Failure:
 
 
 def _untraced(failure: wire.Failure) -> wire.Failure:
-    """Where it was raised helps nobody: it was raised on purpose."""
-    return msgspec.structs.replace(failure, traceback="")
+    """Where it was raised helps nobody: it was raised on purpose. A reason of several lines is shown in its place."""
+    text = failure.message.strip()
+    return msgspec.structs.replace(failure, traceback=f"{text}\n" if "\n" in text else "")
 
 
 def _exit(error: SystemExit) -> wire.Result | wire.Failure:

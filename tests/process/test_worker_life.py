@@ -146,6 +146,7 @@ def generator(): yield 1
 def paths(path: Path, colour: Colour): return [type(path).__name__, path, colour]
 def retry(after=None): raise taskrun.Retry(after)
 def fail(): raise taskrun.Fail("no such film")
+def fail_at_length(): raise taskrun.Fail("no such film" + chr(10) + "looked in a and b")
 def retry_after_error():
     try:
         1 / 0
@@ -495,6 +496,8 @@ def test_retry_and_fail_are_told_apart(host):
     failure = host.run("tasks:fail").failure
     assert (failure.kind, failure.message, failure.type_names[1]) == ("fail", "no such film", "taskrun.Fail")
     assert failure.traceback == ""
+    failure = host.run("tasks:fail_at_length").failure
+    assert failure.traceback == "no such film\nlooked in a and b\n"  # its later lines stand nowhere else
     failure = host.run("tasks:retry_after_error").failure
     assert (failure.kind, failure.message) == ("retry", "later")
     assert "ZeroDivisionError" in failure.traceback
