@@ -56,6 +56,9 @@ class Duration(click.ParamType[float]):
 
     name = "duration"
 
+    def __init__(self, *, zero: bool = False) -> None:
+        self._zero = zero
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """To seconds."""
         if isinstance(value, float):
@@ -63,9 +66,15 @@ class Duration(click.ParamType[float]):
         from taskrun.config.units import DURATION_ABOVE_ZERO, BadValue, seconds
 
         text = str(value)
+        if self._zero and text in {"0", "0s"}:
+            return 0.0
         is_number = text.replace(".", "", 1).isdecimal() and float(text) > 0
         if not is_number and not re.fullmatch(DURATION_ABOVE_ZERO, text):
-            self.fail(f"{text!r} is no time above zero: a number of seconds, or as in 1h30m, 250ms", param, ctx)
+            self.fail(
+                f"{text!r} is no time{'' if self._zero else ' above zero'}: a number of seconds, or as in 1h30m, 250ms",
+                param,
+                ctx,
+            )
         try:
             return seconds(float(text) if is_number else text)
         except BadValue as error:
@@ -103,7 +112,9 @@ def _positive(ctx: click.Context, param: click.Parameter, value: int | None) -> 
 )
 @click.option("-k", "--keep-going", is_flag=True, help="The same as --on-failure continue.")
 @click.option("--deadline", type=Duration(), metavar="TIME", help="Stop the whole run after this time.")
-@click.option("--grace", type=Duration(), metavar="TIME", help="Time between asking a task to stop and killing it.")
+@click.option(
+    "--grace", type=Duration(zero=True), metavar="TIME", help="Time between asking a task to stop and killing it."
+)
 @click.option("--dry-run", is_flag=True, help="Say what would run, and start and write nothing.")
 @click.option("--json", "as_json", is_flag=True, help="With --dry-run: as JSON.")
 @click.option(

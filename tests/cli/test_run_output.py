@@ -543,7 +543,7 @@ def test_verbose_names_what_a_condition_left_out(project):
         (["--limit", "gpu", "a"], "'gpu' is not NAME=N with N at least 1"),
         (["--limit", "gpu=1", "a"], "--limit gpu: the file has no limit of that name (it has none)"),
         (["--deadline", "soon", "a"], "'soon' is no time above zero"),
-        (["--grace", "0", "a"], "'0' is no time above zero"),
+        (["--grace", "-1", "a"], "'-1' is no time: a number of seconds"),
         (["--output", "loud", "a"], "'loud' is not one of 'auto', 'stream', 'group', 'failed', 'none'"),
         (["x=1", "x=2", "a"], "x= is given twice"),
         (["x=1", "a"], "nothing in this run knows `x`"),
