@@ -108,7 +108,7 @@ async def _read_all(link: Link, process: Process, pump: Pump, streams: list[Stre
     if patience.cancelled_caught:
         return f"it took longer than {_PATIENCE:.0f} seconds"
     if usage is None:
-        return "the process that supervised it died"
+        return f"the process that supervised it was lost ({link.why})"
     if usage.status is None:
         return "it cannot be killed"
     return reason_of(from_status(usage.status), (0,)) or ""
