@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
+from taskrun.config.wording import spoken
 from taskrun.events import Emit, RunCancel, TaskEnd, TaskQueued, TaskRetry
 from taskrun.model import Attempt, CancelKind, CancelReason, Outcome, Raised, StopRequest
 from taskrun.plan import Change, Executor, Plan, Retried, RuledOut, Settled
@@ -244,7 +245,7 @@ class Scheduler:
     def _deadline_came(self) -> None:
         if self._cancelled is None:
             assert self._deadline is not None
-            self.cancel(CancelReason(kind=CancelKind.DEADLINE, detail=_spoken(self._deadline)))
+            self.cancel(CancelReason(kind=CancelKind.DEADLINE, detail=spoken(self._deadline)))
 
     def _limit_clean_up(self) -> None:
         """Once all else has ended after a cancel, what cleans up has so long in all."""
@@ -366,11 +367,3 @@ def _task_retry(retried: Retried) -> TaskRetry:
         elapsed=outcome.elapsed,
         log=outcome.log,
     )
-
-
-def _spoken(seconds: float) -> str:
-    """A duration as it is written in the file: "1h30m", "90s" as "1m30s"."""
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [f"{hours:g}h" if hours else "", f"{minutes:g}m" if minutes else "", f"{rest:g}s" if rest else ""]
-    return "".join(parts) or "0s"

@@ -8,6 +8,8 @@ import sys
 
 import click
 
+from taskrun.config.wording import width_of
+
 SIGPIPE = 13  # the same number everywhere; `signal` is not worth an import here
 
 
@@ -50,17 +52,6 @@ def printable(text: str) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 task``, ``2 tasks``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def width_of(text: str) -> int:
-    """Columns that a line takes on a terminal: none for combining characters, two for wide ones."""
-    if text.isascii():
-        return len(text)
-    import unicodedata
-
-    return sum(
-        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
-    )
 
 
 def cut(text: str, width: int) -> str:

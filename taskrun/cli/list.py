@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskrun.cli.answers import answer, cut, printable, terminal_width, width_of
+from taskrun.cli.answers import answer, cut, printable, terminal_width
 from taskrun.cli.options import file_option, load_project
+from taskrun.config.wording import width_of
 
 if TYPE_CHECKING:
     from taskrun.config.project import Parameter, Project, TaskSpec

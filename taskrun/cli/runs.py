@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskrun.cli.answers import answer, cut, printable, terminal_width, width_of
+from taskrun.cli.answers import answer, cut, printable, terminal_width
 from taskrun.cli.options import file_option
 from taskrun.cli.records import state_folder
+from taskrun.config.wording import signal_name, width_of
 
 if TYPE_CHECKING:
     from taskrun.record.reading import RunRecord
@@ -45,7 +46,7 @@ def outcome(summary: RunSummary) -> str:
     if summary.state != "finished":
         return summary.state
     if summary.signal is not None:
-        return _signal_name(summary.signal)
+        return signal_name(summary.signal)
     match summary.exit_status:
         case 0:
             return "ok"
@@ -110,15 +111,6 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.2f}s" if seconds < 10 else f"{seconds:.1f}s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}m {rest:02d}s" if minutes < 60 else f"{minutes // 60}h {minutes % 60:02d}m"
-
-
-def _signal_name(number: int) -> str:
-    import signal
-
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _in_columns(rows: list[tuple[str, ...]]) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from taskrun.config.wording import width_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -110,9 +112,9 @@ def _excerpt(source: str, span: Span) -> tuple[str, int, int]:
         first, last = first - cut, min(last - cut, WIDEST)
     before, marked, after = source[:first], source[first:last], source[last:]
     before_shown = lead + _cells(before, 0)
-    start = _width(before_shown)
+    start = width_of(before_shown)
     marked_shown = _cells(marked, start)
-    width = max(_width(marked_shown), 1)
+    width = max(width_of(marked_shown), 1)
     return before_shown + marked_shown + _cells(after, start + width), start, width
 
 
@@ -122,22 +124,8 @@ def _cells(text: str, column: int) -> str:
     for char in text:
         piece = " " * (4 - column % 4) if char == "\t" else char if char.isprintable() else "\ufffd"
         shown.append(piece)
-        column += _width(piece)
+        column += width_of(piece)
     return "".join(shown)
-
-
-def _width(text: str) -> int:
-    """Cells that a terminal gives to ``text``."""
-    if text.isascii():
-        return len(text)
-    import unicodedata
-
-    width = 0
-    for char in text:
-        if unicodedata.combining(char) or char in "\u200d\ufe0e\ufe0f":
-            continue
-        width += 2 if unicodedata.east_asian_width(char) in "WF" else 1
-    return width
 
 
 def _clean(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The nearest right name, and lists of names, in the words of messages. It knows no file and no mistake."""
+"""Names, lists, times, signals and widths in the words of messages. It knows no file and no mistake."""
 
 from __future__ import annotations
 
@@ -41,3 +41,40 @@ def listed(words: Iterable[str], last: str = "or") -> str:
     """`a`, `b` or `c`."""
     *rest, final = [f"`{word}`" for word in words]
     return f"{', '.join(rest)} {last} {final}" if rest else final
+
+
+def spoken(seconds: float) -> str:
+    """A duration in a sentence: ``250ms``, ``1.5s``, ``2m30s``, ``1h05m``; the columns of reports have other forms."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours}h{minutes:02d}m" + (f"{rest:02d}s" if rest else "")
+    return f"{minutes}m" + (f"{rest:02d}s" if rest else "")
+
+
+def signal_name(number: int) -> str:
+    """``SIGKILL`` for 9, ``SIGRTMIN+3``; ``signal 99`` for what has no name here."""
+    import signal
+
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else f"signal {number}"
+
+
+def width_of(text: str) -> int:
+    """Columns of a terminal that a line takes: none for combining characters and joiners, two for wide ones."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    width = 0
+    for char in text:
+        if unicodedata.combining(char) or char in "\u200d\ufe0e\ufe0f":
+            continue
+        width += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+    return width

@@ -6,6 +6,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, assert_never
 
+from taskrun.config.wording import signal_name, spoken
 from taskrun.model import (
     Clock,
     ClockHit,
@@ -25,14 +26,6 @@ if TYPE_CHECKING:
     from taskrun.model import Ending
 
 
-def signal_name(number: int) -> str:
-    """``SIGKILL`` for 9; ``signal 99`` for what has no name here."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"SIGRTMIN+{number - signal.SIGRTMIN}" if number > signal.SIGRTMIN else f"signal {number}"
-
-
 def exit_of(status: int) -> tuple[int | None, int | None]:
     """(exit code, signal number) of a wait status; one of them is ``None``."""
     if os.WIFSIGNALED(status):
@@ -46,19 +39,6 @@ def from_status(status: int) -> Exited | Signaled:
     if number is not None:
         return Signaled(signal=number, core_dumped=os.WCOREDUMP(status))
     return Exited(code=code or 0)
-
-
-def duration(seconds: float) -> str:
-    """For people: ``250ms``, ``1.5s``, ``2m30s``, ``1h05m``."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    if seconds < 60:
-        return f"{seconds:.3g}s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours}h{minutes:02d}m" + (f"{rest:02d}s" if rest else "")
-    return f"{minutes}m" + (f"{rest:02d}s" if rest else "")
 
 
 def state_of(ending: Ending, success_codes: tuple[int, ...]) -> State:
@@ -126,5 +106,5 @@ _CLOCK_WORDS = {
 
 
 def _clock_hit(ending: ClockHit) -> str:
-    text = _CLOCK_WORDS[ending.clock].format(duration(ending.after))
+    text = _CLOCK_WORDS[ending.clock].format(spoken(ending.after))
     return text + (", did not stop and was killed" if ending.killed else "")

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from taskrun.config.wording import signal_name
 from taskrun.events import TaskMessage
 from taskrun.execute.binary import shortage, started, watch
-from taskrun.execute.endings import exit_of, signal_name
+from taskrun.execute.endings import exit_of
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
 from taskrun.model import Clocks, NoResult, PythonCall, Raised, ResourceError, Returned, Signaled, State, Stopped

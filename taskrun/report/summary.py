@@ -6,9 +6,9 @@ The text is the same in every mode; colours may be added. The first cause is the
 from __future__ import annotations
 
 import os
-import signal
 from typing import TYPE_CHECKING
 
+from taskrun.config.wording import signal_name
 from taskrun.events import RunCancel, RunEnd, RunStart, Stamped, TaskEnd, TaskStart
 from taskrun.model import State
 from taskrun.report import words
@@ -248,11 +248,7 @@ class Summary(Reporter):
 
     def _interruption(self, end: RunEnd) -> str:
         if end.signal is not None:
-            try:
-                name = signal.Signals(end.signal).name
-            except ValueError:
-                name = f"signal {end.signal}"
-            return f"interrupted by {name}, "
+            return f"interrupted by {signal_name(end.signal)}, "
         if self._cancel is not None and self._cancel.reason and not self._failures:
             return f"stopped since {visible(self._cancel.reason)}, "
         return ""

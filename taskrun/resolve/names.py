@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from taskrun.config.wording import suggestion
 from taskrun.config.sources import RESERVED
+from taskrun.config.wording import suggestion
 from taskrun.model import Value
 from taskrun.resolve.lookups import LookUp, describe
 from taskrun.resolve.mistakes import Mistake, listed

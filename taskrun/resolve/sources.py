@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from taskrun.config.wording import suggestion
 from taskrun.config.project import (
     EnvSource,
     GlobSource,
@@ -19,6 +18,7 @@ from taskrun.config.project import (
     ShellSource,
     Source,
 )
+from taskrun.config.wording import suggestion
 from taskrun.model import NothingMatched
 from taskrun.resolve import globs
 from taskrun.resolve.mistakes import Mistake, Mistakes, Place, listed, unfit

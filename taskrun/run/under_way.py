@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from taskrun.config.wording import spoken
 from taskrun.events import RunCancel, RunEnd, RunResume, RunStart, RunSuspend, TaskOutput
 from taskrun.execute.clocks import RunClock
-from taskrun.execute.endings import duration
 from taskrun.execute.equipment import Equipment
 from taskrun.execute.local import LocalExecutor
 from taskrun.host.start import raise_nofile_limit
@@ -143,6 +143,7 @@ class UnderWay:
         self._cancelled: CancelReason | None = None
         self._began = self._clock.now()
         self._settled = False  # every task is: a signal changes nothing any more
+        self._ended = False  # the last event was told
         self._suspended = False
         self._unheard = False  # the run was cancelled, and nobody reads: output is shown no more
 
@@ -386,7 +387,7 @@ class UnderWay:
         now = self._clock.now()
         for name, running in self._executor.running():
             pid = running.process.pid if running.process is not None else 0
-            self._facts.warn("status", f"{name} running for {duration(now - running.started)}, pid {pid}")
+            self._facts.warn("status", f"{name} running for {spoken(now - running.started)}, pid {pid}")
 
     def keyboard_is_a_tasks(self) -> bool:
         """Whether an interactive task has the keyboard."""

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from taskrun.execute.endings import duration, from_status, reason_of, signal_name, state_of
+from taskrun.execute.endings import from_status, reason_of, state_of
 from taskrun.model import (
     CancelKind,
     CancelReason,
@@ -68,16 +68,3 @@ def test_wait_statuses_are_told_apart():
     assert from_status(3 << 8) == Exited(code=3)
     assert from_status(9) == Signaled(signal=9)
     assert from_status(11 | 0x80) == Signaled(signal=11, core_dumped=True)
-
-
-def test_signals_have_names_also_those_that_python_does_not_know():
-    assert signal_name(15) == "SIGTERM"
-    assert signal_name(signal.SIGRTMIN + 3) == "SIGRTMIN+3"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0, "0ms"), (0.25, "250ms"), (1.5, "1.5s"), (59.0, "59s"), (60, "1m"), (150, "2m30s"), (3900, "1h05m")],
-)
-def test_durations_are_written_for_people(seconds, text):
-    assert duration(seconds) == text
