@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from typing import TYPE_CHECKING
@@ -73,8 +74,10 @@ class RunFolder:
         places.make_state(state)
         os.mkdir(self.path, 0o700)
         try:
+            self._reserve()
             self._events = EventLog(os.path.join(self.path, places.EVENTS), clock, self._trouble)
         except OSError:
+            self._unreserve()
             os.rmdir(self.path)  # it would read as a run that was aborted
             raise
         self._index = IndexFile(os.path.join(self.path, places.INDEX), self._trouble)
@@ -162,7 +165,6 @@ class RunFolder:
             plan=start.tasks,
         )
         self._write_summary()
-        self._reserve()
 
     def write(self, stamped: events.Stamped) -> None:
         """Records an event, in the order in which they come."""
@@ -245,14 +247,20 @@ class RunFolder:
         return os.path.join(self.path, "run.json.reserve")
 
     def _reserve(self) -> None:
-        """Takes a little room on the disk, so that a disk which fills up cannot make a finished run look aborted."""
+        """Takes a little room on the disk, so that a disk which fills up cannot make a finished run look aborted.
+
+        Raises:
+            OSError: There is not even so much room.
+        """
         try:
             fd = os.open(self._reserve_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 os.posix_fallocate(fd, 0, _RESERVE)
             finally:
                 os.close(fd)
-        except (OSError, AttributeError):  # macOS has no such call
+        except (OSError, AttributeError) as error:  # macOS has no such call
+            if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise
             self._unreserve()
 
     def _write_into_reserve(self, path: str) -> None:

@@ -105,6 +105,9 @@ def make_state(root: str) -> None:
         return
     try:
         os.write(fd, b"*\n")
+    except OSError:
+        os.unlink(os.path.join(root, ".gitignore"))  # empty it would stay so
+        raise
     finally:
         os.close(fd)
 
