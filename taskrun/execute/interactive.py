@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from taskrun.model import Attempt, Outcome
 
 _LOOK = 0.1  # seconds between two looks at whether it has stopped; its end is noticed at once
+_ECHO = 0.01  # seconds in which a signal of the keyboard, which both of us got, has reached the run's signal desk
 _ROUND, _ROUNDS = 0.005, 200  # of killing what was left: a second in all
 
 
@@ -153,6 +154,7 @@ async def _at_the_terminal(running: Running, equipment: Equipment, emit: Emit) -
     emit(started(attempt, process))
     try:
         usage = await running.wait_end()
+        await trio.sleep(_ECHO)  # one that answers Ctrl+C by its end still has the keyboard when we hear of the key
     except trio.Cancelled:
         await running.kill_and_wait()
         raise

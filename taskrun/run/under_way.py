@@ -106,6 +106,7 @@ class UnderWay:
             self._settings,
             self._writer,
             about=about_tasks(selection, setting),
+            read_log=self._recording.read_log,
             environ=setting.environ,
             cwd=setting.prepared.request.cwd,
             events_fd=self._events_fd,

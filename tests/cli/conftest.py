@@ -1,5 +1,6 @@
-"""The `project` fixture for every test of the command line."""
+"""The fixtures of every test of the command line."""
 
 from support.project import project
+from support.real import real
 
-__all__ = ["project"]
+__all__ = ["project", "real"]

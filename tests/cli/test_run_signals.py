@@ -1,7 +1,4 @@
-"""Signals to the runner, to its host and to a template: who ends, by what, and what is written of it.
-
-Grace periods and clocks that must not come are so long that whatever waits for them fails by the test's patience.
-"""
+"""Signals to the runner, to its host and to a template: who ends, by what, and what is written of it."""
 
 from __future__ import annotations
 
@@ -16,69 +13,7 @@ import pytest
 from support import runs
 from support.census import zombies_of
 from support.project import pids_of
-
-NEVER = "100s"
-WITH_TIME = ("--grace", NEVER)
-
-# A shell with a grandchild, a program and a Python worker; `after` never gets its turn.
-REAL = """
-[run]
-jobs = 8
-[tasks.shell]
-shell = ": > shell.up; sleep 71.25 | cat"
-[tasks.program]
-run = ["sh", "-c", "echo first; : > program.up; exec sleep 71.25"]
-[tasks.call]
-python = "calls:nap"
-[tasks.after]
-needs = ["shell"]
-run = ["true"]
-"""
-STUBBORN = """
-[tasks.stubborn]
-shell = "trap '' INT TERM HUP QUIT; echo first; : > stubborn.up; while :; do sleep 0.05; done"
-"""
-CALLS = """
-import os, time
-
-def nap():
-    open("call.up", "w").close()
-    time.sleep(71.25)
-
-def wait_for_go():
-    open("call.up", "w").close()
-    while not os.path.exists("go"):
-        time.sleep(0.02)
-    return "waited"
-
-def quick():
-    return "quick"
-"""
-UP = ("shell.up", "program.up", "call.up")
-WAIT_FOR_GO = "until [ -e go ]; do sleep 0.02; done"
-
-
-@pytest.fixture
-def real(project):
-    """A project with tasks of every kind."""
-    project.write("calls.py", CALLS)
-    return project.tasks(REAL)
-
-
-def went_to(project, number):
-    """Every task was cancelled by this signal, and the record and the events say so."""
-    assert runs.states(project) == {
-        "shell": "cancelled",
-        "program": "cancelled",
-        "call": "cancelled",
-        "after": "not-started",
-    }
-    assert {end["reason"] for end in runs.ends(project).values()} == {number.name}
-    record = runs.summary(project)
-    assert (record["state"], record["signal"], record["exit_status"]) == ("finished", number, 128 + number)
-    assert runs.kinds(project)[-1] == "run.end"
-    assert runs.kinds(project).count("run.cancel") == 1
-
+from support.real import CALLS, NEVER, REAL, STUBBORN, UP, WAIT_FOR_GO, WITH_TIME, went_to
 
 # --- a signal that asks for the end
 

@@ -119,4 +119,9 @@ def named(runner: int, name: str) -> int:
 
 def wait_state(pid: int, states: str) -> None:
     """Waits until a process is in one of these states, as `ps` has them ("T": stopped)."""
-    wait_until(lambda: (state_of(pid) or "-") in states, f"process {pid} is in {states}, not {state_of(pid)}")
+    wait_until(lambda: (state_of(pid) or "-") in states, f"process {pid} comes into state {states}")
+
+
+def wait_gone(pid: int) -> None:
+    """Waits until a process has ended and been reaped."""
+    wait_until(lambda: not state_of(pid), f"process {pid} is gone")
