@@ -9,19 +9,15 @@ from taskrun.events import RunStart
 from taskrun.record import history
 from taskrun.record.folder import RunFolder
 from taskrun.record.summary import Asked
+from taskrun.run.prepare import state_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from taskrun.config import Project
     from taskrun.events import Stamped
     from taskrun.record.checkpoints import Checkpoints
     from taskrun.run.setting import Setting
-
-
-def state_folder(project: Project, environ: Mapping[str, str]) -> str:
-    """Where records and stamps are kept: ``$TASKRUN_STATE``, else `[run] state`; absolute."""
-    return os.path.join(project.root, os.path.expanduser(environ.get("TASKRUN_STATE") or project.run.state))
 
 
 class Recording:
@@ -69,6 +65,12 @@ class Recording:
     def durations(self) -> dict[str, float]:
         """Seconds that tasks took in earlier runs."""
         return history.load(self.folder.state)
+
+    def read_log(self, path: str) -> Iterator[tuple[str, bytes]]:
+        """Pieces of a log of this run that was capped, each with its stream; for ``report.ReadLog``."""
+        from taskrun.record.reading import read_log
+
+        return read_log(self.folder.path, path)
 
     def handle(self, stamped: Stamped) -> None:
         """Records one event."""

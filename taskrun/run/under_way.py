@@ -95,6 +95,7 @@ class UnderWay:
         self._settings = display(setting, _named(selection))
         self._facts = Facts(setting.run_id, self._tally, count_output=self._writes_output_events)
         self._recording = Recording(setting, self._on_record_trouble)
+        self._resolver.recorded_in(self._recording.path)
         self._events_fd = None if setting.options.events is None else open_events(setting.options.events)
         self._writer = Writer(
             run_soon=trio.lowlevel.current_trio_token().run_sync_soon,
