@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 
 from taskrun.events import Stamped, TaskEnd, TaskOutput, TaskRetry
@@ -17,6 +18,10 @@ _ENOUGH = 16 << 10  # bytes per attempt that are kept at least, if there are so 
 _KEPT = 12  # failed tasks whose tail is kept: the blocks are fewer
 _COUNTED = 4 << 20  # bytes in which lines are counted: it would cost a third of what is shown of gigabytes
 _PEEK = 2048
+
+# As faulthandler writes them. Texts and not patterns: `re` compiles them where a task has failed, not at the start.
+_STACK = r"(?:Current thread|Thread) 0x[0-9a-f]+ .*\(most recent call first\):"
+_OWN_FRAME = r'  File ".*/(?:taskrun/(?:host|worker)/\w+\.py|taskrun/__main__\.py|bin/taskrun)", line .*'
 
 
 class Tail(Value, frozen=True, kw_only=True):
@@ -68,11 +73,32 @@ class _Kept:
         blocks = [streams[stream].feed(data) for stream, data in self.pieces]
         blocks += [lines.finish() for lines in streams.values()]
         text = clean(b"".join(blocks), terminal=True, colour=False).decode()
-        lines = text.split("\n")[:-1]
+        every = text.split("\n")[:-1]
+        lines = without_own_frames(every)
         if lines and len(lines) <= LINES and self.seen > self.size:
             lines[0] = f"…{lines[0]}"  # what is kept may begin in the middle of it
-        total = self.ends + len(self.open)
+        total = self.ends + len(self.open) - len(every) + len(lines)
         return Tail(lines=tuple(lines[-LINES:]), total=total, counted=self.seen < _COUNTED)
+
+
+def without_own_frames(lines: list[str]) -> list[str]:
+    """Leaves out of stacks that a dying or hanging worker has written what is below the user's code.
+
+    A worker is a fork, so that its stack goes down to where taskrun began: twenty lines that would push out the few
+    that matter. The log has them.
+    """
+    if not any(re.fullmatch(_STACK, line) for line in lines):
+        return lines
+    kept: list[str] = []
+    in_stack = False
+    for line in lines:
+        if re.fullmatch(_STACK, line):
+            in_stack = True
+        elif in_stack and not line.startswith("  "):
+            in_stack = False
+        if not (in_stack and re.fullmatch(_OWN_FRAME, line)):
+            kept.append(line)
+    return kept
 
 
 class Tails(Reporter):

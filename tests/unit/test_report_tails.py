@@ -117,3 +117,25 @@ def test_a_traceback_that_the_program_printed_itself_stays():
     tails = Tails()
     feed(tails, out(b"Traceback\n", "stderr"), TaskEnd(task="one", attempt=1, state="failed"))
     assert tails.of_failed("one").lines == ("Traceback",)
+
+
+def test_of_a_workers_stack_only_the_users_part_is_shown():
+    stack = b"""printed
+Fatal Python error: Segmentation fault
+
+Current thread 0x00007f1c8a7b1740 (most recent call first):
+  File "/p/m.py", line 7 in segv
+  File "/p/taskrun/worker/work.py", line 120 in _carry_out
+  File "/venv/bin/taskrun", line 8 in <module>
+
+  File "/p/taskrun/host/mine.py", line 1 in theirs
+Extension modules: msgspec._core (total: 1)
+"""
+    tails = Tails()
+    feed(tails, *(out(line, "stderr") for line in stack.splitlines(keepends=True)), failed())
+    tail = tails.of_failed("one")
+    assert "\n".join(tail.lines).encode() + b"\n" == stack.replace(
+        b"""  File "/p/taskrun/worker/work.py", line 120 in _carry_out\n  File "/venv/bin/taskrun", line 8 in <module>\n""",
+        b"",
+    )
+    assert tail.total == 8
