@@ -92,10 +92,6 @@ class Pump:
             if not self._holders:
                 self._released.set()
 
-    async def wait_released(self) -> None:
-        """Returns once reading is allowed."""
-        await self._released.wait()
-
     async def serve(self) -> None:
         """Reads for ever; run it in the nursery of the run."""
         while True:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
     from taskrun.host.leader import Leader
     from taskrun.host.platform import Platform, Seen
-    from taskrun.host.reaper import Reaper
 
 _BOUND = 0.25  # seconds; the shell's prompt waits for us
 
@@ -23,13 +22,11 @@ class Freezer:
 
     Args:
         platform: Where processes are looked at and signalled.
-        reaper: Knows the leaders.
         templates: The pids of templates, which go on: they are ours, and answer.
     """
 
-    def __init__(self, platform: Platform, reaper: Reaper, templates: Callable[[], set[int]]) -> None:
+    def __init__(self, platform: Platform, templates: Callable[[], set[int]]) -> None:
         self._platform = platform
-        self._reaper = reaper
         self._templates = templates
         self._frozen: dict[tuple[int, int], Seen] = {}
         self.suspended = False

@@ -73,7 +73,7 @@ class Supervisor:
             platform, loop, self._launcher, self.put, self._worker_lives, soft_files=soft_files, forked=forked
         )
         self.reaper = self._templates.reaper = Reaper(platform, loop, self._ended, self._templates.forks_open)
-        self._freezer = Freezer(platform, self.reaper, self._templates.pids)
+        self._freezer = Freezer(platform, self._templates.pids)
         self._spawns: dict[int, Spawn] = {}
         self._snapshot_delay = 0.0
         self._closing = False

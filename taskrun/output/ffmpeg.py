@@ -79,13 +79,6 @@ def inputs(argv: Sequence[str]) -> tuple[Input, ...]:
     return _parse(argv)[0]
 
 
-def duration_limit(argv: Sequence[str]) -> float | None:
-    """Seconds that the options of the outputs allow the longest of them; ``None``: one has no limit."""
-    limits = [_limit(output.options) for output in _parse(argv)[1]]
-    known = [limit for limit in limits if limit is not None]
-    return max(known) if known and len(known) == len(limits) else None
-
-
 def is_silent(argv: Sequence[str]) -> bool:
     """Whether ffmpeg was told not to say on stderr how long its inputs are, so that ffprobe has to be asked."""
     level = next((argv[at + 1] for at in range(len(argv) - 2, 0, -1) if argv[at] in {"-loglevel", "-v"}), "info")

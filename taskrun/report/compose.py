@@ -29,14 +29,12 @@ class Reporters(Reporter):
     """All reporters of a run as one; each gets every event in the same order.
 
     Attributes:
-        interval: Seconds between two ticks that the reporters wish for.
         screen: For the rare line that is no event (``screen.say``).
     """
 
-    def __init__(self, reporters: list[Reporter], screen: Screen, interval: float) -> None:
+    def __init__(self, reporters: list[Reporter], screen: Screen) -> None:
         self._reporters = reporters
         self.screen = screen
-        self.interval = interval
 
     def handle(self, stamped: Stamped) -> None:
         """Hands the next event on."""
@@ -117,7 +115,7 @@ def make_reporters(
         from taskrun.report.step_summary import StepSummary
 
         reporters.append(StepSummary(page, about, tails))
-    return Reporters(reporters, screen, view.interval)
+    return Reporters(reporters, screen)
 
 
 def _view(settings: Settings, screen: Screen, outputs: Outputs, tails: Tails, clock: Clockwork) -> StatusView:

@@ -32,8 +32,6 @@ Piece = tuple[str, str]  # style ("" for none) and text
 class LiveView(TellingView):
     """A reporter that redraws a few rows, ten times a second at most and only when they have changed."""
 
-    interval = _FRAME
-
     def __init__(
         self,
         screen: Screen,

@@ -14,7 +14,6 @@ Environ: TypeAlias = Mapping[str, str]
 
 UIS = ("auto", "live", "plain", "none")
 OUTPUTS = ("auto", "stream", "group", "failed", "none")
-COLOURS = ("auto", "always", "never")
 
 NARROWEST = 20
 """Columns below which a live area would be nothing but line breaks."""
@@ -49,7 +48,7 @@ class Options(Value, frozen=True, kw_only=True):
     Attributes:
         ui: One of ``UIS``.
         output: One of ``OUTPUTS``.
-        color: One of ``COLOURS``.
+        color: ``"always"`` or ``"never"``; else it is found out.
         ci: ``"auto"``, ``"none"`` or one of ``SERVICES``.
         events: Path, ``"-"`` for stdout, or ``None``.
         quiet: Only failures.
@@ -122,7 +121,6 @@ def decide(
     options: Options,
     environ: Environ,
     *,
-    stdin_tty: bool = False,
     stdout_tty: bool = False,
     stderr_tty: bool = False,
     named: str | None = None,
@@ -133,13 +131,11 @@ def decide(
     Args:
         options: The command line's part.
         environ: The caller's environment.
-        stdin_tty: Whether descriptor 0 is a terminal. It decides nothing today: what is drawn is no question of input.
         stdout_tty: Whether descriptor 1 is a terminal.
         stderr_tty: Whether descriptor 2 is a terminal.
         named: The instance's name where exactly one task, of one instance, with a command was asked for.
         terminal_width: Columns of the terminal, where there is one.
     """
-    del stdin_tty
     warnings: list[str] = []
     service = ci_service(options.ci, environ)
     columns = _positive(environ.get("COLUMNS", ""))

@@ -73,7 +73,6 @@ class Summary(Reporter):
         self._tails = tails
         self._cwd = cwd
         self._silent_success = silent_success
-        self._ci = settings.ci
         self._begun: RunStart | None = None
         self._cancel: RunCancel | None = None
         self._commands: dict[str, TaskStart] = {}

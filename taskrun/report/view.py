@@ -51,9 +51,6 @@ class Active:
 class StatusView(Reporter):
     """A reporter: knows who runs. Subclasses show it."""
 
-    interval = 1.0
-    """Seconds between two ticks that it wishes for."""
-
     def __init__(self, screen: Screen, outputs: Outputs, settings: Settings, clock: Clockwork) -> None:
         self.screen = screen
         self.outputs = outputs

@@ -99,7 +99,6 @@ def display(setting: Setting, named: str | None) -> Settings:
     return decide(
         display_options(setting.options),
         setting.environ,
-        stdin_tty=os.isatty(0),
         stdout_tty=os.isatty(1),
         stderr_tty=os.isatty(2),
         named=named,

@@ -93,23 +93,6 @@ def test_durations_are_read_as_ffmpeg_reads_them(text: str, value: float | None)
 
 
 @pytest.mark.parametrize(
-    ("given", "limit"),
-    [
-        ("-i a b", None),
-        ("-i a -t 5 b", 5),
-        ("-i a -ss 2 -to 5 b", 3),
-        ("-i a -t 4 -to 9 b", 4),
-        ("-t 5 -i a b", None),
-        ("-i a -t 5 b -t 7 c", 7),
-        ("-i a -t 5 b c", None),
-        ("-i a -shortest -t 00:00:05 -y b", 5),
-    ],
-)
-def test_the_limit_of_the_outputs(given: str, limit: float | None):
-    assert ffmpeg.duration_limit(argv(given)) == limit
-
-
-@pytest.mark.parametrize(
     ("given", "lengths", "total"),
     [
         ("-i a b", [60], 60),
@@ -182,7 +165,6 @@ def test_ffprobe_is_taken_from_beside_ffmpeg_with_what_the_format_needs():
 @pytest.mark.parametrize("words", ["-i", "-t", "-", "-ss x -i a b", "-i a -t x b", "-to -i -i"])
 def test_a_command_line_that_ffmpeg_will_refuse_does_no_harm(words: str):
     ffmpeg.total(argv(words), [1.0])
-    ffmpeg.duration_limit(argv(words))
     ffmpeg.is_silent(argv(words))
     ffmpeg.instrument(argv(words), "/p")
 

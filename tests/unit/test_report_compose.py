@@ -7,7 +7,7 @@ import sys
 import textwrap
 
 import pytest
-from support.reporting import Sheet, Stage
+from support.reporting import Stage
 
 from taskrun.events import RunEnd, RunStart, TaskEnd, TaskOutput, TaskStart
 from taskrun.report import Options, Reporters, Settings, Writer, decide, make_reporters
@@ -50,12 +50,6 @@ def test_showing_a_run_imports_nothing_heavy(ui):
     assert b"hello\n" in done.stdout
 
 
-def test_the_view_says_how_often_it_wants_the_time():
-    live = decide(Options(), {"TERM": "xterm"}, stderr_tty=True)
-    assert make_reporters(live, Sheet()).interval == 0.1
-    assert make_reporters(Settings(), Sheet()).interval == 1.0
-
-
 def test_one_reporter_that_fails_to_close_keeps_no_other_from_it():
     closed = []
 
@@ -67,7 +61,7 @@ def test_one_reporter_that_fails_to_close_keeps_no_other_from_it():
         def close(self):
             closed.append(True)
 
-    reporters = Reporters([Failing(), Fine()], screen=None, interval=1.0)
+    reporters = Reporters([Failing(), Fine()], screen=None)
     with pytest.raises(ZeroDivisionError):
         reporters.close()
     assert closed == [True]
