@@ -206,7 +206,7 @@ class Rendering:
                 continue
             value = self._find(part, place)
             if isinstance(value, (list, tuple)):
-                self.report(_list_in_text(part), place)
+                self.report(_list_in_text(part, alone=len(template) == 1), place)
                 value = UNKNOWN
             if value is UNKNOWN:
                 known = False
@@ -283,7 +283,10 @@ def _misplaced(look_up: LookUp, place: str) -> Mistake:
     return at(look_up, Mistake("shell-look-up", f"`{look_up.text}` stands in {place}", label=label, notes=(note,)))
 
 
-def _list_in_text(look_up: LookUp) -> Mistake:
+def _list_in_text(look_up: LookUp, *, alone: bool = False) -> Mistake:
+    if alone:
+        message = f"`{look_up.text}` is a list, and this can only be a text"
+        return at(look_up, Mistake("list-in-text", message, label="look up one of its values: `.0`, `.1`, ..."))
     message = f"`{look_up.text}` is a list and cannot be part of a text"
     return at(look_up, Mistake("list-in-text", message, label="let it stand alone"))
 

@@ -58,6 +58,10 @@ class Resolver:
         self._arguments: dict[str, dict[str, str]] = {}  # KEY=VALUE accepted as arguments, by instance
         self._parameters: Mapping[str, tuple[str, ...]] = {}  # by target, once they have been inspected
 
+    def recorded_in(self, folder: str) -> None:
+        """The run's folder, once it is there: it may be another one than the request says."""
+        self._facts = msgspec.structs.replace(self._facts, folder=folder)
+
     def select(self) -> Selection:
         """Work out the selection, and check all of it that does not depend on results.
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from taskrun.run.options import RunOptions
 
 
+_NO_RUN = "(run)"  # what `run.id` is in a dry run and a check: visibly none
+
+
 class Prepared(Value, frozen=True, kw_only=True):
     """What a run, a dry run and a check have in common."""
 
@@ -32,7 +35,6 @@ def prepare(
     *,
     environ: Mapping[str, str],
     run_id: str = "",
-    run_folder: str = "",
     colour: bool = False,
     dry: bool = False,
     read_shell: Callable[[str, dict[str, str]], str],
@@ -44,6 +46,7 @@ def prepare(
         ProjectError: Mistakes in the file.
     """
     from taskrun import config
+    from taskrun.record.places import RUNS
     from taskrun.resolve import Request, Resolver
 
     try:
@@ -59,8 +62,8 @@ def prepare(
         extra=options.extra,
         environ=dict(environ),
         cwd=cwd,
-        run_id=run_id,
-        run_folder=run_folder,
+        run_id=run_id or _NO_RUN,
+        run_folder=os.path.join(state_folder(project, environ), RUNS, run_id or _NO_RUN),
         jobs=jobs,
         limits=options.limits,
         colour=colour,
@@ -73,6 +76,11 @@ def prepare(
         jobs=jobs,
         reads_shell=_reads_shell(project),
     )
+
+
+def state_folder(project: Project, environ: Mapping[str, str]) -> str:
+    """Where records and stamps are kept: ``$TASKRUN_STATE``, else `[run] state`; absolute."""
+    return os.path.join(project.root, os.path.expanduser(environ.get("TASKRUN_STATE") or project.run.state))
 
 
 def _with_overrides(project: Project, options: RunOptions) -> Project:

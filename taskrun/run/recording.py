@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from taskrun.events import RunStart
@@ -12,9 +11,8 @@ from taskrun.record.summary import Asked
 from taskrun.run.prepare import state_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
-    from taskrun.config import Project
     from taskrun.events import Stamped
     from taskrun.record.checkpoints import Checkpoints
     from taskrun.run.setting import Setting

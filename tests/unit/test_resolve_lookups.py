@@ -224,6 +224,7 @@ def test_a_list_within_a_text_is_refused():
     ):
         found = mistake(f"vars = {{ l = [] }}\n[tasks.a]\n{field}", "a")
         assert found.code == "list-in-text"
+        assert found.label == ("let it stand alone" if "x{{" in field else "look up one of its values: `.0`, `.1`, ...")
         assert marked(found) == "{{ vars.l }}"
 
 
