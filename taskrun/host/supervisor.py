@@ -74,11 +74,13 @@ class Supervisor:
         )
         self.reaper = self._templates.reaper = Reaper(platform, loop, self._ended, self._templates.forks_open)
         self._freezer = Freezer(platform, self._templates.pids)
+        self._environ: dict[str, str] = {}  # what the environments of requests have in common
         self._spawns: dict[int, Spawn] = {}
         self._snapshot_delay = 0.0
         self._closing = False
         self._finished = False
         self._requests: dict[str, Callable[..., None]] = {
+            "environ": self._set_environ,
             "spawn": self._spawn,
             "template": self._template,
             "call": self._call,
@@ -140,9 +142,22 @@ class Supervisor:
 
     # --- starting ---
 
+    def _set_environ(self, environ: dict[str, str]) -> None:
+        """From now on requests only have what differs from this."""
+        self._environ = environ
+
+    def _whole(self, differing: dict[str, str | None]) -> dict[str, str]:
+        """The environment of a request; ``None`` stands for a variable that is not there."""
+        whole: dict[str, Any] = {**self._environ, **differing}
+        for name, value in differing.items():
+            if value is None:
+                whole.pop(name)
+        return whole
+
     def _spawn(self, number: int, request: dict[str, Any], count: int) -> None:
         fds = self._take_fds(count, number)
         if fds is not None:
+            request["env"] = self._whole(request["env"])
             add_mark(request["env"], request["mark"])
             self._try(Spawn(number, request, fds))
 
@@ -211,6 +226,7 @@ class Supervisor:
     def _call(self, number: int, key: str, request: dict[str, Any], count: int) -> None:
         fds = self._take_fds(count, number)
         if fds is not None:
+            request["env"] = self._whole(request["env"])
             self._templates.call(number, key, request, fds)
 
     def _inspect(self, number: int, key: str, payload: bytes) -> None:

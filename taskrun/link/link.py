@@ -61,6 +61,7 @@ class Link:
         self._number = 0
         self._token = os.urandom(6).hex()
         self._marks: dict[int, str] = {}
+        self._environ: dict[str, str] | None = None  # what the host was told that environments have in common
         self._templates: list[TemplateSpec] = []
         self._last_words = ""
         self._leftovers: tuple[Leftover, ...] | None = None
@@ -105,8 +106,8 @@ class Link:
         """
         number, mark = self._next()
         fds = [stdout, stderr] if stdin is None else [stdin, stdout, stderr]
-        request = {"argv": list(argv), "env": env, "cwd": cwd, "mark": mark}
-        return await self._start(number, ("spawn", number, request, len(fds)), fds, mark)
+        request = {"argv": list(argv), "env": self._differing(env), "cwd": cwd, "mark": mark}
+        return await self._start(number, ("spawn", number, request, len(fds)), fds, mark, env.get("PATH"))
 
     async def call(
         self,
@@ -131,7 +132,7 @@ class Link:
         number, mark = self._next()
         key = self._declare(template)
         fds = [channel, stdout, stderr] if stdin is None else [channel, stdin, stdout, stderr]
-        request = {"env": env, "cwd": cwd, "mark": mark, "stdin": stdin is not None}
+        request = {"env": self._differing(env), "cwd": cwd, "mark": mark, "stdin": stdin is not None}
         return await self._start(number, ("call", number, key, request, len(fds)), fds, mark)
 
     async def inspect(self, template: TemplateSpec, payload: bytes, patience: float) -> bytes:
@@ -165,11 +166,24 @@ class Link:
         self._conversation.tell("template", key, spec, len(log), fds=log)
         return key
 
+    def _differing(self, env: dict[str, str]) -> dict[str, str | None]:
+        """What the host must be told of an environment: what differs from the first one; ``None``: it is not there.
+
+        Environments of a run are alike but for a few variables, and are by far the most of a request.
+        """
+        if self._environ is None:
+            self._environ = dict(env)
+            self._conversation.tell("environ", self._environ)
+        common = self._environ
+        differing: dict[str, str | None] = {name: value for name, value in env.items() if common.get(name) != value}
+        differing.update(dict.fromkeys(common.keys() - env.keys()))
+        return differing
+
     def _next(self) -> tuple[int, str]:
         self._number += 1
         return self._number, f"{self._token}-{self._number}"
 
-    async def _start(self, number: int, message: Any, fds: list[int], mark: str) -> Process:
+    async def _start(self, number: int, message: Any, fds: list[int], mark: str, path: str | None = None) -> Process:
         self._marks[number] = mark
         try:
             answer = await self._conversation.ask(number, message, fds)
@@ -178,8 +192,7 @@ class Link:
         if isinstance(answer, Process):  # which may have ended by now
             return answer
         _failed, kind, errno, text = answer
-        request = message[-2]
-        raise spawn_error(kind, errno, text, argv=request.get("argv", ()), path=request["env"].get("PATH"))
+        raise spawn_error(kind, errno, text, argv=message[-2].get("argv", ()), path=path)
 
     async def _ask(self, number: int, *message: Any) -> Any:
         """Any other request: its value, or the failure raised."""
