@@ -129,7 +129,8 @@ class AttemptClocks:
 
     def next_deadline(self) -> float:
         """The earliest moment at which a clock could run out, ``inf`` if none can."""
-        return min((deadline for _, deadline, _ in self._deadlines()), default=_NEVER)
+        deadlines = self._deadlines()
+        return min([deadline for _, deadline, _ in deadlines]) if deadlines else _NEVER
 
     def expired(self, now: float) -> tuple[Clock, float] | None:
         """The clock that has run out and its limit in seconds; the longest overdue first."""

@@ -53,6 +53,18 @@ class TerminalProcess:
         self._suspend = suspend
         self._reaped: tuple[int, struct_rusage] | None = None  # kept apart: what follows it may be cancelled
         self._usage: Usage | None = None
+        self._scope: trio.CancelScope | None = None
+
+    async def wait_news(self) -> Usage | None:
+        """As ``wait``, but returns ``None`` when ``wake`` was called before the end."""
+        with trio.CancelScope() as self._scope:
+            return await self.wait()
+        return None
+
+    def wake(self) -> None:
+        """Lets whoever waits for news see how it stands."""
+        if self._scope is not None:
+            self._scope.cancel()
 
     async def wait(self) -> Usage:
         """Waits for its end; may be called again after a cancel.

@@ -7,7 +7,7 @@ only; what they mean is the attempt's affair.
 from __future__ import annotations
 
 import os
-import selectors
+import select
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -58,7 +58,8 @@ class Pump:
     """One selector and the task that serves it. ``hold`` stops the reading without losing anything."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._ready = _Ready()
+        self._streams: dict[int, Stream] = {}
         self._released = trio.Event()
         self._released.set()
         self._holders: set[str] = set()
@@ -66,13 +67,14 @@ class Pump:
     def add(self, fd: int, on_data: OnData) -> Stream:
         """Takes over ``fd`` (made non-blocking) and calls ``on_data`` with what arrives, 64 KiB at most at a time."""
         os.set_blocking(fd, False)
-        stream = Stream(self, fd, on_data)
-        self._selector.register(fd, selectors.EVENT_READ, stream)
+        stream = self._streams[fd] = Stream(self, fd, on_data)
+        self._ready.watch(fd)
         return stream
 
     def forget(self, stream: Stream) -> None:
-        """A stream was closed."""
-        self._selector.unregister(stream.fd)
+        """A stream is about to be closed."""
+        del self._streams[stream.fd]
+        self._ready.will_close(stream.fd)
 
     @property
     def held(self) -> bool:
@@ -96,15 +98,17 @@ class Pump:
         """Reads for ever; run it in the nursery of the run."""
         while True:
             await self._released.wait()
-            await trio.lowlevel.wait_readable(self._selector.fileno())
-            for key, _events in self._selector.select(0)[:_BATCH]:
+            await trio.lowlevel.wait_readable(self._ready.fd)
+            for fd in self._ready.now():
                 if self._holders:
                     break
-                key.data.read_once()
+                stream = self._streams.get(fd)
+                if stream is not None:  # what came before it may have ended an attempt
+                    stream.read_once()
 
     def close(self) -> None:
         """Nothing is read any more; the streams have been closed before."""
-        self._selector.close()
+        self._ready.close()
 
     async def drain(self, streams: list[Stream], quiet: float) -> bool:
         """Reads streams whose writers should be dead to their end, or until nothing has come for ``quiet`` seconds.
@@ -112,9 +116,12 @@ class Pump:
         Returns:
             Whether the end of every one of them was seen.
         """
+        whole = True
         for stream in streams:
-            await self._drain_one(stream, quiet)
-        return all(stream.closed for stream in streams)
+            if not stream.closed:
+                await self._drain_one(stream, quiet)
+                whole = whole and stream.closed
+        return whole
 
     async def _drain_one(self, stream: Stream, quiet: float) -> None:
         while not stream.closed:
@@ -125,11 +132,61 @@ class Pump:
             if stream.closed:
                 return
             # Somebody still holds the writing end. The pump may read in the meantime: only silence counts.
-            self._selector.unregister(stream.fd)
+            self._ready.unwatch(stream.fd)
             try:
                 with trio.move_on_after(quiet) as scope:
                     await trio.lowlevel.wait_readable(stream.fd)
             finally:
-                self._selector.register(stream.fd, selectors.EVENT_READ, stream)
+                self._ready.watch(stream.fd)
             if scope.cancelled_caught:
                 return
+
+
+class _Epoll:
+    """Which of many descriptors can be read. The kernel forgets one that is closed, since nobody shares ours."""
+
+    def __init__(self) -> None:
+        self._poll = select.epoll()
+        self.fd = self._poll.fileno()
+
+    def watch(self, fd: int) -> None:
+        self._poll.register(fd, select.EPOLLIN)
+
+    def unwatch(self, fd: int) -> None:
+        self._poll.unregister(fd)
+
+    def will_close(self, fd: int) -> None:
+        pass
+
+    def now(self) -> list[int]:
+        return [fd for fd, _events in self._poll.poll(0, _BATCH)]
+
+    def close(self) -> None:
+        self._poll.close()
+
+
+class _Portable:
+    """The same where there is no epoll."""
+
+    def __init__(self) -> None:
+        import selectors
+
+        self._selector = selectors.DefaultSelector()
+        self.fd = self._selector.fileno()
+
+    def watch(self, fd: int) -> None:
+        self._selector.register(fd, 1)  # selectors.EVENT_READ
+
+    def unwatch(self, fd: int) -> None:
+        self._selector.unregister(fd)
+
+    will_close = unwatch
+
+    def now(self) -> list[int]:
+        return [key.fd for key, _events in self._selector.select(0)[:_BATCH]]
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+_Ready = _Epoll if hasattr(select, "epoll") else _Portable

@@ -40,6 +40,14 @@ class WatchedProcess(Protocol):
         """Waits for its end and the end of what it left; may be called again after a cancel."""
         ...
 
+    async def wait_news(self) -> Usage | None:
+        """As ``wait``, but returns ``None`` when ``wake`` was called before the end."""
+        ...
+
+    def wake(self) -> None:
+        """Lets whoever waits for news see how it stands."""
+        ...
+
 
 class Control(Protocol):
     """Whoever can signal that process."""
@@ -66,13 +74,14 @@ class Running:
     """
 
     def __init__(self, attempt: Attempt, control: Control, clock: RunClock) -> None:
+        now = clock.now()
         self.attempt = attempt
-        self.clocks = AttemptClocks(attempt.clocks, clock.now())
+        self.clocks = AttemptClocks(attempt.clocks, now)
         self.describe: Callable[[Any, ClockHit], Awaitable[None]] | None = None
         self.on_resume: Callable[[], None] = _nothing
         self.on_tick: Callable[[], None] = _nothing
         self.process: WatchedProcess | None = None
-        self.started = clock.now()
+        self.started = now
         self.gone = False  # the end was seen: too late to stop it
         self.control = control
         self._clock = clock
@@ -102,6 +111,8 @@ class Running:
         """Lets the attempt look at its clocks and requests again."""
         if self._scope is not None:
             self._scope.cancel()
+        elif self.process is not None:
+            self.process.wake()
 
     # --- the attempt's own task
 
@@ -139,12 +150,14 @@ class Running:
         while True:
             if self._request is not None and self._request is not self._asked:
                 self._ask_because(self._request)
-            scope = self._scope = trio.CancelScope(deadline=self._clock.real(self._next_look()))
-            with scope:
-                try:
-                    usage = await process.wait()
-                finally:
-                    self._scope = None
+            usage = None
+            until = self._next_look()
+            if until == _NEVER:
+                usage = await process.wait_news()
+            else:
+                with trio.CancelScope(deadline=self._clock.real(until)):
+                    usage = await process.wait_news()
+            if usage is not None:
                 self.gone = True
                 return usage
             await self._look()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from taskrun.output.parsers import Parser
     from taskrun.output.samples import Line, Movement
     from taskrun.output.tracker import Update
+    from taskrun.record.folder import NoLog
+    from taskrun.record.logs import AttemptLog
 
 _QUIET = 0.2  # seconds without a byte, after the end of a task's processes, until its pipes are given up
 
@@ -49,18 +51,17 @@ class Sink:
         self._equipment = equipment
         self._clock = equipment.clock
         self._emit = emit
-        self._log = None
-        if equipment.folder is not None:
-            self._log = equipment.folder.attempt_log(attempt.task, attempt.number, cap=attempt.log)
         self.own_ending: Callable[[Usage], tuple[Ending, Any]] | None = None
         self.read_first: Callable[[], None] | None = None
         self._warned = False
-        self._tracker = Tracker()
+        # Most attempts are short and silent: what reads and keeps output is made when the first byte of it comes.
+        self._log: AttemptLog | NoLog | None = None
+        self._tracker: Tracker | None = None
+        self._reader: ProgressReader | None = None
         self._unread: list[tuple[int, OnData]] = []  # pipes that are read only once the start has been told
         self._early: list[bytes] | None = []  # what came through the FIFO until then
         self._streams: list[Stream] = []
         self._fifo: Fifo | None = None
-        self._reader = ProgressReader(attempt.progress)
 
     # --- what the process is given
 
@@ -105,7 +106,12 @@ class Sink:
     @property
     def parser(self) -> Parser | None:
         """What reads progress out of the output, if the task asked for it."""
-        return self._reader.parser
+        return None if self._attempt.progress is None else self._made_reader().parser
+
+    def _made_reader(self) -> ProgressReader:
+        if self._reader is None:
+            self._reader = ProgressReader(self._attempt.progress)
+        return self._reader
 
     # --- what it says
 
@@ -120,11 +126,19 @@ class Sink:
     def _output(self, stream: str, data: bytes) -> None:
         now = self._clock.now()
         self._running.clocks.saw_output(now)
-        if self._log is not None:
-            self._log.write(stream, data)
+        self._keep(stream, data)
         self._emit(TaskOutput(task=self._attempt.task, attempt=self._attempt.number, stream=stream, data=data))
-        for said in self._reader.feed_output(stream, data, now):
+        for said in self._made_reader().feed_output(stream, data, now):
             self.take(said, now)
+
+    def _keep(self, stream: str, data: bytes) -> None:
+        log = self._log
+        if log is None:
+            folder, attempt = self._equipment.folder, self._attempt
+            if folder is None:
+                return
+            log = self._log = folder.attempt_log(attempt.task, attempt.number, cap=attempt.log)
+        log.write(stream, data)
 
     def _from_fifo(self, data: bytes) -> None:
         if self._early is not None:
@@ -132,7 +146,7 @@ class Sink:
             return
         now = self._clock.now()
         self._running.clocks.saw_output(now)
-        for said in self._reader.feed_channel(data, now):
+        for said in self._made_reader().feed_channel(data, now):
             self.take(said, now)
 
     def take(self, said: Line, now: float) -> None:
@@ -159,15 +173,16 @@ class Sink:
 
     def sample(self, movement: Movement, now: float) -> None:
         """Progress, whichever way it came."""
-        update = self._tracker.add(movement, now)
-        moved_at = self._tracker.stalled_since
+        tracker = self._tracker = self._tracker or Tracker()
+        update = tracker.add(movement, now)
+        moved_at = tracker.stalled_since
         self._running.clocks.saw_progress(now, moved=moved_at is None or moved_at == now)
         if update is not None:
             self._progress(update)
 
     def tick(self) -> None:
         """Time has passed: progress that came too soon after other progress may be told now."""
-        update = self._tracker.flush(self._clock.now())
+        update = None if self._tracker is None else self._tracker.flush(self._clock.now())
         if update is not None:
             self._progress(update)
 
@@ -211,12 +226,15 @@ class Sink:
             self._warn_once("its output is still held open by a process that is not its own: the rest is not read")
         while self._fifo is not None and self._fifo.stream.read_once():
             pass
-        now = self._clock.now()
-        for said in self._reader.flush(now):
-            self.take(said, now)
+        if self._reader is not None:
+            now = self._clock.now()
+            for said in self._reader.flush(now):
+                self.take(said, now)
 
     def show_final(self, outcome: Outcome) -> None:
         """The last progress, which the limit on their number may have held back."""
+        if self._tracker is None:
+            return
         update = self._tracker.final(success=outcome.state is State.SUCCEEDED, now=self._clock.now())
         if update is not None:
             self._progress(update)

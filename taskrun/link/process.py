@@ -41,6 +41,15 @@ class Process:
         Raises:
             HostLost: Nobody knows how it ended; by now it has been killed.
         """
+        while (usage := await self.wait_news()) is None:
+            pass
+        return usage
+
+    async def wait_news(self) -> Usage | None:
+        """As ``wait``, but returns ``None`` when ``wake`` was called before the end: there is something else to do.
+
+        It takes the place of a cancel scope around ``wait``, which would cost more than all the rest of it.
+        """
         if self.usage is None and not self._conversation.over:
             task = current_task()
             self._waiters.append(task)
@@ -52,12 +61,12 @@ class Process:
             await wait_task_rescheduled(abort)
         else:
             await checkpoint_if_cancelled()  # a whole checkpoint would cost as much as the rest: the spawn was one
-        if self.usage is None:
+        if self.usage is None and self._conversation.over:
             raise HostLost(self._conversation.why)
         return self.usage
 
     def wake(self) -> None:
-        """Lets everyone who waits see how it stands. For the link."""
+        """Lets everyone who waits see how it stands."""
         waiters, self._waiters = self._waiters, []
         for task in waiters:
             reschedule(task)

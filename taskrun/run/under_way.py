@@ -90,7 +90,7 @@ class UnderWay:
         self._terminal = terminal
         self._resolver = setting.prepared.resolver
         project = setting.prepared.project
-        self._clock = RunClock(trio.current_time)
+        self._clock = RunClock(trio.lowlevel.current_clock().current_time)
         self._tally = Tally()
         self._settings = display(setting, _named(selection))
         self._facts = Facts(setting.run_id, self._tally, count_output=self._writes_output_events)
