@@ -11,7 +11,6 @@ import contextlib
 import os
 import select
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
@@ -23,7 +22,7 @@ CAPACITY = 4 << 20
 
 _AT_ONCE = 1024 << 10  # bytes of one write
 _PIECES = 512  # buffers of one write; IOV_MAX is 1024 everywhere
-_LINGER = 0.001  # seconds
+_LINGER = 0.01  # seconds
 _BEHIND = 64 << 10  # queued bytes above which a reader counts as slow
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
@@ -75,7 +74,8 @@ class Writer:
         self._queue: deque[tuple[int, Buffer] | Source | Call] = deque()
         self._bytes = 0  # queued or being written
         self._sources = 0
-        self._asleep = False
+        self._asleep = False  # until there is anything in the queue
+        self._lingering = False  # for a moment, or until there is something urgent in it
         self._was_full = False
         self._closing = False
         self._released = threading.Event()  # cleared: nothing behind the barrier is written
@@ -100,7 +100,7 @@ class Writer:
             self._bytes += size
             if self._bytes >= self.capacity:
                 self._was_full = True
-            self._wake()
+            self._wake(urgent=self._bytes >= _AT_ONCE)
 
     def write_from(self, source: Source) -> None:
         """Queues bytes that do not exist yet: a log to copy. They do not count as queued."""
@@ -178,16 +178,19 @@ class Writer:
             self._queue.append(function)
             self._wake()
 
-    def _wake(self) -> None:
-        """Lets the thread look at the queue; it is started at the first need. The lock is held."""
+    def _wake(self, *, urgent: bool = True) -> None:
+        """Lets the thread look at the queue; it is started at the first need. The lock is held.
+
+        What is not urgent does not disturb a thread that lingers, and will look by itself.
+        """
         if self._thread is None:
             self._thread = threading.Thread(target=self._serve, name="taskrun writer", daemon=True)
             try:
                 self._thread.start()
             except RuntimeError as error:
                 raise ResourceError(f"no thread could be started for the output: {error}") from None
-        elif self._asleep:
-            self._asleep = False
+        elif self._asleep or (self._lingering and urgent):
+            self._asleep = self._lingering = False
             self._work.release()
 
     # --- the thread
@@ -209,9 +212,8 @@ class Writer:
 
     def _wait_for_work(self) -> bool:
         """Returns once there is something in the queue; ``False``: closed, and nothing is left to do."""
-        # What comes within this moment is written together, and whoever brings it need not wake anybody.
         if not self._closing:
-            time.sleep(_LINGER)
+            self._linger()
         with self._lock:
             if self._queue:
                 return True
@@ -220,6 +222,19 @@ class Writer:
             self._asleep = True
         self._work.acquire()  # released by whoever brings work
         return True
+
+    def _linger(self) -> None:
+        """Lets a moment pass after a write: what comes meanwhile is written together, and wakes nobody.
+
+        The two threads share one interpreter: a wake-up for every line would cost the loop more than the line itself.
+        """
+        with self._lock:
+            self._lingering = True
+        woken = self._work.acquire(timeout=_LINGER)
+        with self._lock:
+            if not woken and not self._lingering:  # somebody released it after the time was over
+                self._work.acquire()
+            self._lingering = False
 
     def _take(self) -> tuple[int, list[Buffer], int] | Source | Call | None:
         """The next thing to do: the bytes at the queue's head that are for one descriptor, as many as go at once."""
