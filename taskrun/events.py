@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -189,8 +190,13 @@ _decoder = msgspec.json.Decoder(type=AnyEvent)
 
 def timestamp(seconds: float) -> str:
     """RFC 3339 in UTC with milliseconds, as in every event."""
-    moment = dt.datetime.fromtimestamp(seconds, dt.UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    whole, micro = divmod(round(seconds * 1e6), 1_000_000)
+    return f"{_to_the_second(whole)}.{micro // 1000:03d}Z"
+
+
+@lru_cache(maxsize=2)  # of the thousands of events of one second all but the first need no calendar
+def _to_the_second(seconds: int) -> str:
+    return f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def encode_value(value: Any) -> bytes:

@@ -21,6 +21,8 @@ from taskrun.plan import Change, Executor, Plan, Retried, RuledOut, Settled
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_BREATH = 8  # attempts between two turns that carriers give to everything else, should the attempts give it none
+
 Prepare: TypeAlias = Callable[[str, int], Attempt | RuledOut | Outcome]
 """Makes the attempt of a task and number; or says why it is ruled out, or how it failed before it began."""
 
@@ -87,6 +89,7 @@ class Scheduler:
         self._timers = Timers(self._advance, clock or TrioTime())
         self._cancelled: CancelReason | None = None  # of the run; a failure that stops the others is none
         self._cleaning_up = False  # the time for clean-up is running
+        self._carried = 0
 
     @property
     def cancelled(self) -> CancelReason | None:
@@ -184,7 +187,9 @@ class Scheduler:
         costs less than a new task. A withdrawn attempt leaves one carrier too many, which finds nothing and ends.
         """
         while True:
-            await trio.lowlevel.checkpoint()  # so that not even attempts that never wait can keep signals waiting
+            self._carried += 1
+            if self._carried % _BREATH == 0:
+                await trio.lowlevel.checkpoint()  # not even attempts that never wait may keep signals waiting
             while self._timers.paused:
                 await self._timers.wait_resumed()
             if not self._booked:

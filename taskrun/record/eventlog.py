@@ -45,16 +45,13 @@ class EventLog:
 
     def write(self, stamped: events.Stamped) -> None:
         """Adds an event; it is in the file at once where a task or the run ends with it, else after ``flush``."""
-        event = stamped.event
-        if isinstance(event, events.TaskOutput):
-            return
-        ends_run = isinstance(event, events.RunEnd)
-        if self._failed and not ends_run:
+        kind = type(stamped.event)
+        if kind is events.TaskOutput or (self._failed and kind is not events.RunEnd):
             return
         if not self._lines:
             self._since = self._clock()
         self._lines.append(events.encode(stamped))
-        if ends_run or isinstance(event, events.TaskEnd) or self._clock() - self._since >= LATEST_AFTER:
+        if kind is events.TaskEnd or kind is events.RunEnd or self._clock() - self._since >= LATEST_AFTER:
             self.flush()
 
     def flush(self) -> None:

@@ -169,9 +169,9 @@ class RunFolder:
     def write(self, stamped: events.Stamped) -> None:
         """Records an event, in the order in which they come."""
         event = stamped.event
-        if isinstance(event, events.TaskEnd):
+        if type(event) is events.TaskEnd:
             self._tasks[event.task] = summary.of_task(event)
-        elif isinstance(event, events.RunEnd):
+        elif type(event) is events.RunEnd:
             self._end = (event, stamped.ts)
         self._events.write(stamped)
 
