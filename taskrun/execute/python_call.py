@@ -19,7 +19,18 @@ from taskrun.execute.binary import shortage, started, watch
 from taskrun.execute.endings import exit_of
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
-from taskrun.model import Clocks, NoResult, PythonCall, Raised, ResourceError, Returned, Signaled, State, Stopped
+from taskrun.model import (
+    Clocks,
+    LookUpFailed,
+    NoResult,
+    PythonCall,
+    Raised,
+    ResourceError,
+    Returned,
+    Signaled,
+    State,
+    Stopped,
+)
 from taskrun.output.samples import Sample, Status
 from taskrun.worker import wire
 
@@ -72,6 +83,10 @@ class _PythonAttempt:
 
     async def carry_out(self) -> Outcome:
         try:
+            call = self._encoded_call()
+        except OverflowError:  # JSON knows such numbers, and results may hold them
+            return self.running.without_process(LookUpFailed(message="an argument is a whole number beyond 64 bits"))
+        try:
             process = await self._fork()
         except OSError as error:
             return self.running.without_process(shortage(error))
@@ -80,7 +95,7 @@ class _PythonAttempt:
         self.running.on_resume = self._tell_time_left
         self.emit(started(self.attempt, process))
         self.sink.listen()
-        await self._send_call()
+        await self._send(call)
         outcome = await watch(self.running, self.sink)
         if outcome.state is State.SUCCEEDED and self.equipment.checkpoints is not None:
             self.equipment.checkpoints.delete(self._checkpoint_key())
@@ -110,7 +125,12 @@ class _PythonAttempt:
                 os.close(out)
                 os.close(err)
 
-    async def _send_call(self) -> None:
+    def _encoded_call(self) -> bytes:
+        """What the worker is told to do.
+
+        Raises:
+            OverflowError: An argument holds an integer that the wire cannot carry.
+        """
         restored = None
         if self.equipment.checkpoints is not None:
             restored = self.equipment.checkpoints.load(self._checkpoint_key())
@@ -124,7 +144,7 @@ class _PythonAttempt:
             task=self.attempt.task,
             attempt=self.attempt.number,
         )
-        await self._send(wire.encode(call))
+        return wire.encode(call)
 
     async def _send(self, data: bytes) -> None:
         assert self._channel is not None
