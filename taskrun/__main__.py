@@ -10,6 +10,7 @@ import sys
 
 _STARTS_PROCESSES = frozenset({"run", "worker"})
 _STARTS_NOTHING = frozenset({"--help", "-h", "--dry-run"})
+_START_UP_OBJECTS = 100_000  # a run has made 55,000 when it begins
 
 
 def needs_host(arguments: list[str]) -> bool:
@@ -26,6 +27,7 @@ def main() -> None:
         sys.stderr.write("taskrun: Windows is not supported: taskrun needs POSIX processes and signals (WSL works)\n")
         sys.exit(2)
     import _signal  # type: ignore[import-not-found]  # the C half of signal, which mypy knows no stub of
+    import gc
     import os
 
     _open_missing_descriptors()
@@ -38,6 +40,9 @@ def main() -> None:
         from taskrun.host.start import fork_host
 
         host = fork_host()
+    # What is imported from here on lives on: looking for garbage in it again and again would be a part of the start.
+    # Not switched off, so that no command that goes on for long can forget to switch it on; a run sets it right.
+    gc.set_threshold(_START_UP_OBJECTS)
     from taskrun.cli import main as run_cli
 
     run_cli(sys.argv[1:], host)

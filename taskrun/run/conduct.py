@@ -6,6 +6,7 @@ It puts the rooms together and decides nothing that one of them could; the tasks
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 from typing import TYPE_CHECKING, NoReturn
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 def conduct(setting: Setting, host: HostStart | None) -> RunResult:
     """Carries the run out; see ``taskrun.run.run``."""
+    gc.freeze()  # what was imported and read lives as long as the run: the collector need not look at it
+    gc.set_threshold(10_000)
     try:
         return trio.run(Conductor(setting, host).main)
     except BaseExceptionGroup as group:
