@@ -1,16 +1,27 @@
 """The entry: forks the host for the commands that start processes, before anything heavy is imported, then the CLI.
 
 It parses no options: whether a host is needed is guessed from the words, and a host that was not needed after all
-ends by itself when its socket closes.
+ends by itself when its socket closes. What trio and others import and a run never uses, it has loaded when it is used.
 """
 
 from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False  # as type checkers take it; ``typing`` would double the host's start
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
 _STARTS_PROCESSES = frozenset({"run", "worker"})
 _STARTS_NOTHING = frozenset({"--help", "-h", "--dry-run"})
 _START_UP_OBJECTS = 100_000  # a run has made 55,000 when it begins
+
+# What is imported for nothing, a tenth of an empty `trio.run`: hmac (with OpenSSL's hashes), idna and ssl by trio,
+# textwrap by msgspec, tokenize by the standard library. A module may stand here if its importers look into it in
+# functions only; with another nothing is gained, and nothing lost.
+_MOSTLY_UNUSED = frozenset({"hmac", "idna", "ssl", "textwrap", "tokenize"})
 
 
 def needs_host(arguments: list[str]) -> bool:
@@ -43,9 +54,65 @@ def main() -> None:
     # What is imported from here on lives on: looking for garbage in it again and again would be a part of the start.
     # Not switched off, so that no command that goes on for long can forget to switch it on; a run sets it right.
     gc.set_threshold(_START_UP_OBJECTS)
+    sys.meta_path.insert(0, _LoadedWhenUsed())
     from taskrun.cli import main as run_cli
 
     run_cli(sys.argv[1:], host)
+
+
+class _LoadedWhenUsed:
+    """Finds the modules that are mostly unused as ever, but has them executed when the first name in them is asked for.
+
+    The standard library's ``importlib.util.LazyLoader`` does the same, but a second ``import`` of such a module would
+    load it. This process alone imports so: the host was forked before, and the tasks' Python code runs below that.
+    """
+
+    def find_spec(self, name: str, path: Any = None, target: ModuleType | None = None) -> ModuleSpec | None:
+        """For the import system: the module's own spec, with a loader that waits."""
+        if name not in _MOSTLY_UNUSED:
+            return None
+        from importlib.machinery import PathFinder
+
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Waiting(spec.loader)  # type: ignore[assignment]  # it does what import asks of a Loader
+        return spec
+
+
+class _Waiting:
+    """A loader that gives the module a ``__getattr__`` (PEP 562), which calls the real loader and goes."""
+
+    def __init__(self, loader: Any) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """For the import system."""
+        module: ModuleType | None = self._loader.create_module(spec)
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """For the import system: does not execute it yet."""
+        from threading import RLock
+
+        lock = RLock()  # whoever asks in another thread meanwhile waits
+        loading = False
+
+        def load(name: str) -> object:
+            nonlocal loading
+            with lock:
+                if loading:
+                    raise AttributeError(f"module {module.__name__!r} has no attribute {name!r} yet")
+                if vars(module).get("__getattr__") is load:
+                    loading = True
+                    try:
+                        self._loader.exec_module(module)
+                    finally:
+                        loading = False
+                    if vars(module).get("__getattr__") is load:
+                        del vars(module)["__getattr__"]
+            return getattr(module, name)
+
+        vars(module)["__getattr__"] = load
 
 
 def _open_missing_descriptors() -> None:
