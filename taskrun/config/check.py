@@ -5,7 +5,6 @@ Linear in the size of the file and without recursion: chains of any length are f
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from taskrun.config.circles import check_circles, check_finally
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from taskrun.config.project import Project, TaskSpec
     from taskrun.config.source import Path
 
-_NUL = re.compile(r"\\(?:x00|u0000|U00000000)")
+_NUL = ("\\x00", "\\u0000", "\\U00000000")
 """The only ways in which a TOML file can have a NUL character."""
 
 
@@ -30,7 +29,7 @@ def check(project: Project, document: dict[str, object], mistakes: Mistakes) -> 
         document: The file's table as read.
         mistakes: What was found so far; grows.
     """
-    if _NUL.search(project.source.text):
+    if any(escape in project.source.text for escape in _NUL):
         _check_nul(document, (), mistakes)
     _check_names(project.tasks, mistakes)
     _check_limits(project, document, mistakes)

@@ -8,12 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskrun.config.mistakes import describe
-from taskrun.config.model import FileTable, RunTable
 from taskrun.config.project import Project, Retry, RunSettings, TaskSpec
 from taskrun.config.readers import READERS, read_names
 from taskrun.config.rules import check_keys, check_task
 from taskrun.config.sources import read_foreach, read_variables
-from taskrun.config.task_model import DefaultsTable
 from taskrun.config.units import BadValue, is_ffmpeg, seconds
 from taskrun.model import Clocks, OnFailure, ProgressSource
 
@@ -33,7 +31,7 @@ _IN_PARTS = _CLOCKS | {"retry"} | _OFF.keys()
 
 def complete(document: dict[str, Any], source: SourceFile, root: str, mistakes: Mistakes) -> Project:
     """Builds the project from a document that fits the file model."""
-    check_keys(FileTable, document, (), mistakes)
+    check_keys("FileTable", document, (), mistakes)
     env = document.get("env", {})
     _check_env(env, ("env",), mistakes)
     return Project(
@@ -48,7 +46,7 @@ def complete(document: dict[str, Any], source: SourceFile, root: str, mistakes: 
 
 
 def _run_settings(table: dict[str, Any], mistakes: Mistakes) -> RunSettings:
-    check_keys(RunTable, table, ("run",), mistakes)
+    check_keys("RunTable", table, ("run",), mistakes)
     fields: dict[str, Any] = {}
     for key, value in table.items():
         try:
@@ -68,7 +66,7 @@ def _run_settings(table: dict[str, Any], mistakes: Mistakes) -> RunSettings:
 
 
 def _tasks(tables: dict[str, Any], defaults: dict[str, Any], mistakes: Mistakes) -> dict[str, TaskSpec]:
-    check_keys(DefaultsTable, defaults, ("defaults",), mistakes)
+    check_keys("DefaultsTable", defaults, ("defaults",), mistakes)
     common = _fields(defaults, ("defaults",), mistakes)
     tasks = {}
     for name, table in tables.items():

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskrun.config.expect import shown
-from taskrun.config.model import NOT_YET, RunTable
+from taskrun.config.model import RunTable
+from taskrun.config.rules import NOT_YET
 from taskrun.config.task_model import DefaultsTable, TaskTable
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def known_keys(table: type[Table]) -> list[str]:
     if table is TaskTable:
         shared = [field.encode_name for field in msgspec.structs.fields(DefaultsTable)]
         own = [key for key in own if key not in shared] + shared
-    return [key for key in own if key not in NOT_YET.get(table, ())]
+    return [key for key in own if key not in NOT_YET.get(table.__name__, ())]
 
 
 def _instead(words: str | None) -> str:

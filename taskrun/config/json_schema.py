@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from taskrun.config import model
-from taskrun.config.kinds import END, Table
-from taskrun.config.model import GOES_WITH, NOT_WITH, ONE_AT_LEAST, ONE_AT_MOST, FileTable
+from taskrun.config.kinds import END
+from taskrun.config.model import FileTable
+from taskrun.config.rules import GOES_WITH, NOT_WITH, NOT_YET, ONE_AT_LEAST, ONE_AT_MOST
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
 _NOT_YET = " (Not carried out by this version.)"
@@ -18,15 +18,10 @@ def schema() -> dict[str, Any]:
     """The schema as values that can be written as JSON; every key has a description."""
     generated = msgspec.json.schema(FileTable)
     tables = {name: _converted(table) for name, table in generated["$defs"].items()}
-    for kind in _kinds():
-        if kind.__name__ in tables:
-            _add_rules(kind, tables[kind.__name__])
+    for name, table in tables.items():
+        _add_rules(name, table)
     root = tables.pop("FileTable")
     return {"$schema": DRAFT, **root, "title": "taskrun", "definitions": dict(sorted(tables.items()))}
-
-
-def _kinds() -> list[type[Table]]:
-    return [kind for kind in vars(model).values() if isinstance(kind, type) and issubclass(kind, Table)]
 
 
 def _converted(value: Any) -> Any:
@@ -45,7 +40,7 @@ def _converted(value: Any) -> Any:
     return converted
 
 
-def _add_rules(kind: type[Table], table: dict[str, Any]) -> None:
+def _add_rules(kind: str, table: dict[str, Any]) -> None:
     """The rules between keys."""
     rules: list[dict[str, Any]] = []
     if kind in ONE_AT_LEAST:
@@ -59,7 +54,7 @@ def _add_rules(kind: type[Table], table: dict[str, Any]) -> None:
     partners = GOES_WITH.get(kind, {})
     if partners:
         table["dependencies"] = {key: _one_of(keys) for key, keys in partners.items()}
-    for key in model.NOT_YET.get(kind, ()):
+    for key in NOT_YET.get(kind, ()):
         table["properties"][key]["description"] += _NOT_YET
 
 

@@ -12,7 +12,7 @@ import tomli
 from taskrun.config.check import check
 from taskrun.config.complete import complete
 from taskrun.config.mistakes import Mistakes
-from taskrun.config.model import FileTable
+from taskrun.config.plain import is_plain
 from taskrun.config.source import SourceFile
 from taskrun.model import ProjectError
 
@@ -63,15 +63,24 @@ def check_document(document: dict[str, Any], source: SourceFile, root: str, mist
         root: Absolute folder that relative paths start at.
         mistakes: Grows; where it is not empty afterwards, what is returned must not be used.
     """
+    if not is_plain(document):
+        document = _check_by_model(document, mistakes)
+    project = complete(document, source, root, mistakes)
+    check(project, document, mistakes)
+    return project
+
+
+def _check_by_model(document: dict[str, Any], mistakes: Mistakes) -> dict[str, Any]:
+    """Returns what of the document fits the file model: all of it, where there is no mistake."""
+    from taskrun.config.model import FileTable  # a tenth of a start
+
     try:
         msgspec.convert(document, FileTable)
     except msgspec.ValidationError:
         from taskrun.config.walk import walk
 
-        document = walk(document, mistakes)
-    project = complete(document, source, root, mistakes)
-    check(project, document, mistakes)
-    return project
+        return walk(document, mistakes)
+    return document
 
 
 def _load(source: SourceFile, root: str) -> Project:

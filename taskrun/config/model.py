@@ -1,7 +1,7 @@
 """The file as users write it: every table and key, its type, what it means.
 
 One model, by which a file is checked and from which its JSON Schema is made. It converts nothing; what holds between
-keys stands in the tables at its end.
+keys stands in ``rules``. Importing it takes as long as all of click: files that ``plain`` can judge do without.
 """
 
 from typing import Annotated, Literal
@@ -22,7 +22,7 @@ from taskrun.config.kinds import (
     TaskName,
     Texts,
 )
-from taskrun.config.parts import ReadyTable, SourceTable, VariableTable, WhenTable
+from taskrun.config.parts import VariableTable
 from taskrun.config.task_model import DefaultsTable, TaskTable
 
 
@@ -142,57 +142,3 @@ class FileTable(Table, frozen=True, kw_only=True):
         Annotated[dict[Identifier, PoolTable], Meta(description="Persistent Python workers by their names.")]
         | UnsetType
     ) = UNSET
-
-
-# --- rules between keys, for the checks and the schema alike ----------------------------------------------------------
-
-COMMANDS = ("run", "shell", "python")
-
-ONE_AT_MOST: dict[type[Table], tuple[str, ...]] = {
-    TaskTable: COMMANDS,
-    SourceTable: ("glob", "lines", "range", "shell", "env"),
-    VariableTable: ("glob", "lines", "range", "shell", "env"),
-    ReadyTable: ("port", "output", "run"),
-}
-"""Of these keys a table has one or none."""
-
-ONE_AT_LEAST: dict[type[Table], tuple[str, ...]] = {
-    TaskTable: (*COMMANDS, "needs"),
-    SourceTable: ("glob", "lines", "range", "shell", "env"),
-    VariableTable: ("glob", "lines", "range", "shell", "env", "type", "choices", "default", "help"),
-    WhenTable: ("platform", "env", "exists"),
-}
-"""Of these keys a table has one or more."""
-
-GOES_WITH: dict[type[Table], dict[str, tuple[str, ...]]] = {
-    TaskTable: {
-        "args": ("python",),
-        "shell-argv": ("shell",),
-        "stdin": ("run", "shell"),
-        "pool": ("python",),
-    }
-    | dict.fromkeys(
-        ("env", "dotenv", "cwd", "success-codes", "allow-failure", "stop-signal", "output", "log", "leak"), COMMANDS
-    )
-    | dict.fromkeys(("interactive", "grace", "timeout", "start-timeout", "idle-timeout", "stall-timeout"), COMMANDS)
-    | dict.fromkeys(("retry", "limits", "slots", "progress", "inputs", "outputs", "service"), COMMANDS),
-    SourceTable: {"default": ("env",)},
-}
-"""A key that has no meaning without one of the others."""
-
-NOT_WITH: dict[type[Table], dict[str, tuple[str, ...]]] = {
-    VariableTable: dict.fromkeys(("type", "choices", "help"), ("glob", "lines", "range", "shell", "env"))
-    | {"default": ("glob", "lines", "range", "shell")},
-}
-"""A key that excludes the others."""
-
-NOT_YET: dict[type[Table], tuple[str, ...]] = {
-    TaskTable: ("inputs", "outputs", "service", "pool"),
-    DefaultsTable: ("pool",),
-    RunTable: ("queue",),
-    FileTable: ("pools",),
-}
-"""Keys that are part of the language and that this version does not carry out."""
-
-PARSERS_NOT_YET = ("rsync", "yt-dlp", "curl", "wget", "7zip", "git", "pv", "osc")
-"""Names of `progress` that this version does not carry out."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from taskrun.config.model import PARSERS_NOT_YET
 from taskrun.config.project import RetryRule, When
+from taskrun.config.rules import PARSERS_NOT_YET
 from taskrun.config.sources import check_plain
 from taskrun.config.units import DURATION, BadValue, retry_rules, seconds, size, stop_signal
 from taskrun.model import ProgressSource
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PROGRESS_GROUPS = frozenset({"percent", "fraction", "current"})
-_DURATION = re.compile(DURATION)
 
 
 def _same(value: Any) -> Any:
@@ -144,7 +143,7 @@ def _delay(value: float | str | list[Any]) -> dict[str, Any]:
         if longest < first:
             raise BadValue("has a longest delay below the first", "write the first, then the longest")
         return {"first_delay": first, "longest_delay": longest, "jitter": True}
-    if isinstance(value, str) and not _DURATION.fullmatch(value):
+    if isinstance(value, str) and not re.fullmatch(DURATION, value):
         raise BadValue(f'must be a duration, not "{value}"', 'such as 5, "5s" or "250ms"')
     delay = seconds(value)
     return {"first_delay": delay, "longest_delay": delay, "jitter": False}

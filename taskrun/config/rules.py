@@ -1,4 +1,4 @@
-"""Rules between the keys of one table, as they stand at the end of the file model.
+"""Rules between the keys of one table, by the name of its class in the file model; for the checks and the schema alike.
 
 Which exclude each other, of which one must be there, which mean nothing alone, which this version does not carry out.
 """
@@ -8,27 +8,75 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskrun.config.mistakes import describe
-from taskrun.config.model import COMMANDS, GOES_WITH, NOT_WITH, NOT_YET, ONE_AT_LEAST, ONE_AT_MOST
-from taskrun.config.task_model import TaskTable
 from taskrun.config.wording import listed
 
 if TYPE_CHECKING:
-    from taskrun.config.kinds import Table
     from taskrun.config.mistakes import Mistakes
     from taskrun.config.source import Path
 
-_NEVER_PLAIN = frozenset({"args", "shell-argv", "stdin", "pool", *NOT_YET[TaskTable]})
+COMMANDS = ("run", "shell", "python")
+
+ONE_AT_MOST: dict[str, tuple[str, ...]] = {
+    "TaskTable": COMMANDS,
+    "SourceTable": ("glob", "lines", "range", "shell", "env"),
+    "VariableTable": ("glob", "lines", "range", "shell", "env"),
+    "ReadyTable": ("port", "output", "run"),
+}
+"""Of these keys a table has one or none."""
+
+ONE_AT_LEAST: dict[str, tuple[str, ...]] = {
+    "TaskTable": (*COMMANDS, "needs"),
+    "SourceTable": ("glob", "lines", "range", "shell", "env"),
+    "VariableTable": ("glob", "lines", "range", "shell", "env", "type", "choices", "default", "help"),
+    "WhenTable": ("platform", "env", "exists"),
+}
+"""Of these keys a table has one or more."""
+
+GOES_WITH: dict[str, dict[str, tuple[str, ...]]] = {
+    "TaskTable": {
+        "args": ("python",),
+        "shell-argv": ("shell",),
+        "stdin": ("run", "shell"),
+        "pool": ("python",),
+    }
+    | dict.fromkeys(
+        ("env", "dotenv", "cwd", "success-codes", "allow-failure", "stop-signal", "output", "log", "leak"), COMMANDS
+    )
+    | dict.fromkeys(("interactive", "grace", "timeout", "start-timeout", "idle-timeout", "stall-timeout"), COMMANDS)
+    | dict.fromkeys(("retry", "limits", "slots", "progress", "inputs", "outputs", "service"), COMMANDS),
+    "SourceTable": {"default": ("env",)},
+}
+"""A key that has no meaning without one of the others."""
+
+NOT_WITH: dict[str, dict[str, tuple[str, ...]]] = {
+    "VariableTable": dict.fromkeys(("type", "choices", "help"), ("glob", "lines", "range", "shell", "env"))
+    | {"default": ("glob", "lines", "range", "shell")},
+}
+"""A key that excludes the others."""
+
+NOT_YET: dict[str, tuple[str, ...]] = {
+    "TaskTable": ("inputs", "outputs", "service", "pool"),
+    "DefaultsTable": ("pool",),
+    "RunTable": ("queue",),
+    "FileTable": ("pools",),
+}
+"""Keys that are part of the language and that this version does not carry out."""
+
+PARSERS_NOT_YET = ("rsync", "yt-dlp", "curl", "wget", "7zip", "git", "pv", "osc")
+"""Names of `progress` that this version does not carry out."""
+
+_NEVER_PLAIN = frozenset({"args", "shell-argv", "stdin", "pool", *NOT_YET["TaskTable"]})
 
 
 def check_task(table: dict[str, Any], path: Path, mistakes: Mistakes) -> None:
     """The rules of a task's own table. Most tasks are plain, and that is seen at a glance."""
     commands = ("run" in table) + ("shell" in table) + ("python" in table)
     if commands != 1 or not _NEVER_PLAIN.isdisjoint(table):
-        check_keys(TaskTable, table, path, mistakes)
+        check_keys("TaskTable", table, path, mistakes)
 
 
-def check_keys(kind: type[Table], table: dict[str, Any], path: Path, mistakes: Mistakes) -> None:
-    """All rules that the file model has for tables of this kind."""
+def check_keys(kind: str, table: dict[str, Any], path: Path, mistakes: Mistakes) -> None:
+    """All rules that there are for tables of this kind."""
     _check_not_yet(kind, table, path, mistakes)
     there = [key for key in table if key in ONE_AT_MOST.get(kind, ())]
     if len(there) > 1:
@@ -47,29 +95,29 @@ def check_keys(kind: type[Table], table: dict[str, Any], path: Path, mistakes: M
                 mistakes.add("conflict", message, (*path, key), part="key", label="keep one of them")
 
 
-def _check_not_yet(kind: type[Table], table: dict[str, Any], path: Path, mistakes: Mistakes) -> None:
+def _check_not_yet(kind: str, table: dict[str, Any], path: Path, mistakes: Mistakes) -> None:
     for key in NOT_YET.get(kind, ()):
         if key in table:
             message = f"{describe((*path, key))} is not carried out by this version of taskrun"
             mistakes.add("not-yet", message, (*path, key), part="key", label="remove it, or use a later version")
 
 
-def _too_many(kind: type[Table], there: list[str], path: Path, mistakes: Mistakes) -> None:
-    code = "one-command" if kind is TaskTable else "conflict"
+def _too_many(kind: str, there: list[str], path: Path, mistakes: Mistakes) -> None:
+    code = "one-command" if kind == "TaskTable" else "conflict"
     message = f"{describe(path)} has {listed(there, 'and')}"
     mistakes.add(code, message, (*path, there[1]), part="key", label="keep one of them")
 
 
-def _too_few(kind: type[Table], wanted: tuple[str, ...], path: Path, mistakes: Mistakes) -> None:
-    if kind is TaskTable:
+def _too_few(kind: str, wanted: tuple[str, ...], path: Path, mistakes: Mistakes) -> None:
+    if kind == "TaskTable":
         label = "add `run`, `shell` or `python`, or `needs` for a group"
         mistakes.add("one-command", f"{describe(path)} has nothing to do", path, label=label)
     else:
         mistakes.add("missing-key", f"{describe(path)} is empty", path, label=f"add {listed(wanted)}")
 
 
-def _alone(kind: type[Table], key: str, partners: tuple[str, ...], path: Path, mistakes: Mistakes) -> None:
-    if kind is TaskTable and partners == COMMANDS:
+def _alone(kind: str, key: str, partners: tuple[str, ...], path: Path, mistakes: Mistakes) -> None:
+    if kind == "TaskTable" and partners == COMMANDS:
         message = f"{describe((*path, key))} has no effect, since the task has no command"
         label = "a task with only `needs` is a group: remove this, or add `run`, `shell` or `python`"
     else:

@@ -9,7 +9,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from taskrun.config.mistakes import describe
-from taskrun.config.parts import SourceTable, VariableTable
 from taskrun.config.project import EnvSource, GlobSource, LinesSource, Literal, Parameter, RangeSource, ShellSource
 from taskrun.config.rules import check_keys
 from taskrun.config.units import BadValue
@@ -90,13 +89,13 @@ def _variable(value: Any, path: Path, mistakes: Mistakes) -> Source:
     if not isinstance(value, dict):
         check_plain(value)
         return Literal(value=value)
-    check_keys(VariableTable, value, path, mistakes)
+    check_keys("VariableTable", value, path, mistakes)
     return _source(value) or _parameter(value)
 
 
 def _each(value: Any, path: Path, mistakes: Mistakes) -> Source:
     if isinstance(value, dict):
-        check_keys(SourceTable, value, path, mistakes)
+        check_keys("SourceTable", value, path, mistakes)
         return _source(value) or Literal(value=[])
     if isinstance(value, str):
         if "{{" not in value:

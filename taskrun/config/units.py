@@ -27,9 +27,10 @@ RETRY_RULE = (
     r"|exception:[^\s:]+)"
 )
 
-_PART = re.compile(rf"({_NUMBER})(ms|[dhms])")
+# Compiled when they are first used, and then kept by `re`: many a file has neither.
+_PART = rf"({_NUMBER})(ms|[dhms])"
 _SECONDS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
-_SIZE = re.compile(r"([0-9.]+) ?([A-Za-z]+)")
+_SIZE = r"([0-9.]+) ?([A-Za-z]+)"
 _BYTES = {"B": 1, "kB": 1000, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "TB": 1000**4} | {
     f"{letter}iB": 1024 ** (power + 1) for power, letter in enumerate("KMGT")
 }
@@ -79,7 +80,7 @@ def seconds(value: float | str) -> float:
         BadValue: It is not finite or longer than ``LONGEST``.
     """
     if isinstance(value, str):
-        result = sum(float(number) * _SECONDS[unit] for number, unit in _PART.findall(value))
+        result = sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_PART, value))
     elif math.isfinite(value):
         result = float(value)
     else:
@@ -96,7 +97,7 @@ def size(value: int | str) -> int:
         BadValue: It is below one byte or above 2**63.
     """
     if isinstance(value, str):
-        match = _SIZE.fullmatch(value)
+        match = re.fullmatch(_SIZE, value)
         assert match is not None  # the file model has seen to that
         value = int(float(match[1]) * _BYTES[match[2]])
     if value < 1:

@@ -19,6 +19,7 @@ from taskrun import config
 from taskrun.config import model, task_model
 from taskrun.config.mistakes import Mistakes
 from taskrun.config.model import FileTable
+from taskrun.config.plain import is_plain
 from taskrun.config.source import SourceFile
 from taskrun.model import ProjectError
 
@@ -348,6 +349,13 @@ def test_the_schema_and_the_loader_judge_alike(document: dict[str, Any]):
 
 
 # --- the model itself -------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
+@given(DOCUMENTS)
+def test_what_is_plain_at_a_glance_the_model_lets_through(document: dict[str, Any]):
+    if is_plain(document):
+        msgspec.convert(document, FileTable)
 
 
 def test_the_model_does_not_crash_the_interpreter_at_its_end():
