@@ -21,7 +21,11 @@ _PEEK = 2048
 
 # As faulthandler writes them. Texts and not patterns: `re` compiles them where a task has failed, not at the start.
 _STACK = r"(?:Current thread|Thread) 0x[0-9a-f]+ .*\(most recent call first\):"
-_OWN_FRAME = r'  File ".*/(?:taskrun/(?:host|worker)/\w+\.py|taskrun/__main__\.py|bin/taskrun)", line .*'
+_OWN_FILE = (
+    r"<frozen (?:importlib|runpy).*>"
+    r"|.*/(?:importlib/__init__\.py|taskrun/(?:(?:host|worker)/\w+|__main__)\.py|bin/taskrun)"
+)
+_OWN_FRAME = rf'  File "(?:{_OWN_FILE})", line .*'
 
 
 class Tail(Value, frozen=True, kw_only=True):

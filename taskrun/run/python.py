@@ -13,7 +13,7 @@ from taskrun.link import HostLost, SpawnError, TemplateSpec
 from taskrun.model import Diagnostic, ProjectError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from taskrun.config import Project
     from taskrun.execute.inspection import Inspection
@@ -61,6 +61,7 @@ def _is_own(path: str) -> bool:
 
 
 _MOST_SAID = 2000  # bytes of what imports printed that are worth showing
+_MOST_LINES = 5
 
 
 def open_scratch() -> int:
@@ -97,8 +98,14 @@ async def inspect_calls(link: Link, setting: Setting, selection: Selection, said
     if found.diagnostics:
         raise ProjectError(found.diagnostics)
     resolver.accept_open_keys(selection, found.parameters)
-    printed = os.pread(said, _MOST_SAID, 0).decode(errors="replace").strip()
-    return (*found.warnings, f"imports printed: {printed}") if printed else found.warnings
+    return (*found.warnings, *_printed(os.pread(said, _MOST_SAID, 0)))
+
+
+def _printed(data: bytes) -> Iterator[str]:
+    lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
+    yield from (f"imports printed: {line}" for line in lines[:_MOST_LINES])
+    if len(lines) > _MOST_LINES:
+        yield "imports printed more than that"
 
 
 async def inspect_sites(
