@@ -81,16 +81,32 @@ def _serve(channel: Session) -> int:
     if call is None:
         return 0  # the runner has thought better of it, or is gone
     session.begin(channel)
+    worker = os.getpid()
     answer = carry_out(call, channel)
+    if os.getpid() != worker:
+        return _end_of_fork(answer)
     _warn_of_threads(channel)
     heard = channel.finish(answer)
     session.begin(None)
     if not heard:
         complain("the task closed its channel to the runner (descriptor 3): its result is lost")
     _leave()
+    return _status(answer) or (0 if heard else 1)
+
+
+def _end_of_fork(answer: wire.Result | wire.Failure) -> int:
+    """A process that the function forked has come out of it: it ends as any Python program, and answers for nobody."""
+    if isinstance(answer, wire.Failure) and answer.traceback:
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            print(answer.traceback, end="", file=sys.stderr)  # noqa: T201 - as Python does
+    _leave()
+    return _status(answer)
+
+
+def _status(answer: wire.Result | wire.Failure) -> int:
     if isinstance(answer, wire.Failure):
         return 1 if answer.code is None else answer.code
-    return 0 if heard else 1
+    return 0
 
 
 def carry_out(call: wire.Call, channel: Session) -> wire.Result | wire.Failure:

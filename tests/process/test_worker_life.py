@@ -110,6 +110,15 @@ def child_reports():
         taskrun.checkpoint(1)
         os._exit(7 if taskrun.time_left() is None and taskrun.restored() is None and not taskrun.cancelled() else 8)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+def child_comes_back(how):
+    pid = os.fork()
+    if pid == 0:
+        if how == "raise":
+            raise ValueError("in the child")
+        if how == "exit":
+            sys.exit(3)
+        return "of the child"
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 def print_unflushed():
     sys.stdout.write("no end of line")
     ctypes.CDLL(None).printf(b"from C\\n")
@@ -407,6 +416,13 @@ def test_a_process_that_a_task_forks_never_writes_to_its_channel(host):
     worker = host.run("tasks:child_reports")
     assert worker.result == 7
     assert worker.messages == [wire.Started(), wire.Result(value=b"7")]
+
+
+@pytest.mark.parametrize(("how", "status"), [("return", 0), ("raise", 1), ("exit", 3)])
+def test_a_process_that_comes_back_from_a_fork_answers_for_nobody(host, how, status):
+    worker = host.run("tasks:child_comes_back", how)
+    assert worker.messages == [wire.Started(), wire.Result(value=str(status).encode())]
+    assert ("ValueError: in the child" in worker.err) == (how == "raise")
 
 
 def test_c17_what_was_printed_is_flushed_once(host):
