@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from taskrun.events import RunStart
 from taskrun.record import history
 from taskrun.record.folder import RunFolder
+from taskrun.record.places import state_roots
 from taskrun.record.summary import Asked
 from taskrun.run.prepare import state_folder
 
@@ -16,6 +17,12 @@ if TYPE_CHECKING:
     from taskrun.events import Stamped
     from taskrun.record.checkpoints import Checkpoints
     from taskrun.run.setting import Setting
+
+
+def known_durations(setting: Setting) -> dict[str, float]:
+    """Seconds that tasks took in earlier runs, from the first place of the project's records that knows any."""
+    folder = state_folder(setting.prepared.project, setting.environ)
+    return next(filter(None, map(history.load, state_roots(folder, setting.environ))), {})
 
 
 class Recording:
@@ -59,10 +66,6 @@ class Recording:
     def warnings(self) -> tuple[str, ...]:
         """What the user should know about where the record went."""
         return (self.folder.warning,) if self.folder.warning else ()
-
-    def durations(self) -> dict[str, float]:
-        """Seconds that tasks took in earlier runs."""
-        return history.load(self.folder.state)
 
     def read_log(self, path: str) -> Iterator[tuple[str, bytes]]:
         """Pieces of a log of this run that was capped, each with its stream; for ``report.ReadLog``."""

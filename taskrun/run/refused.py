@@ -8,7 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from taskrun.events import DiagnosticEvent, RunEnd, Stamped, encode
-from taskrun.model import Diagnostic
+from taskrun.model import Diagnostic, UsageError
+from taskrun.report.events_out import open_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,9 +24,5 @@ def write_refusal(where: str, run_id: str, message: str, diagnostics: Sequence[D
     facts.append(RunEnd(exit_status=exit_status))
     now = time.time()
     data = b"".join(encode(Stamped(seq=number, ts=now, run=run_id, event=fact)) for number, fact in enumerate(facts, 1))
-    with contextlib.suppress(OSError):
-        if where == "-":
-            os.write(1, data)
-            return
-        with open(where, "wb") as file:
-            file.write(data)
+    with contextlib.suppress(OSError, UsageError):
+        os.write(open_events(where), data)

@@ -31,7 +31,7 @@ from taskrun.run.facts import Facts
 from taskrun.run.options import RunResult
 from taskrun.run.parent import watch_parent
 from taskrun.run.python import template_of
-from taskrun.run.recording import Recording
+from taskrun.run.recording import Recording, known_durations
 from taskrun.run.setting import display
 from taskrun.run.status import Tally, of_the_task
 from taskrun.schedule import Scheduler
@@ -94,9 +94,19 @@ class UnderWay:
         self._tally = Tally()
         self._settings = display(setting, _named(selection))
         self._facts = Facts(setting.run_id, self._tally, count_output=self._writes_output_events)
+        self._jobs = affordable(setting.prepared.jobs)
+        # What may refuse the run comes before its record, which would read as that of a run that was aborted.
+        self._plan = Plan(
+            selection,
+            limits=project.limits,
+            jobs=self._jobs,
+            on_failure=project.run.on_failure,
+            durations=known_durations(setting),
+            random=random.Random(),  # noqa: S311 - jitter of retries, no secret
+        )
+        self._events_fd = None if setting.options.events is None else open_events(setting.options.events)
         self._recording = Recording(setting, self._on_record_trouble)
         self._resolver.recorded_in(self._recording.path)
-        self._events_fd = None if setting.options.events is None else open_events(setting.options.events)
         self._writer = Writer(
             run_soon=trio.lowlevel.current_trio_token().run_sync_soon,
             on_space=self._on_space,
@@ -113,15 +123,6 @@ class UnderWay:
             events_fd=self._events_fd,
             events_output=self._writes_output_events,
             clock=self._clock.now,
-        )
-        self._jobs = affordable(setting.prepared.jobs)
-        self._plan = Plan(
-            selection,
-            limits=project.limits,
-            jobs=self._jobs,
-            on_failure=project.run.on_failure,
-            durations=self._recording.durations(),
-            random=random.Random(),  # noqa: S311 - jitter of retries, no secret
         )
         self._equipment = Equipment(
             link=link,
