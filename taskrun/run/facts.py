@@ -1,6 +1,6 @@
 """Stamps the facts of a run and hands each to everybody who listens: the tally, the record, the reporters.
 
-A listener that fails loses its part; the run goes on and says so once.
+Listeners must not raise: what one raises is a bug, and ends the run as one.
 """
 
 from __future__ import annotations
