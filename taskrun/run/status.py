@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from taskrun.model import CancelReason
 
 FAILED = 1
+BUG = 3
 TIMED_OUT = 124
 RESOURCES = 125
 

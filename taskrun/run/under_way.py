@@ -33,7 +33,7 @@ from taskrun.run.parent import watch_parent
 from taskrun.run.python import template_of
 from taskrun.run.recording import Recording, known_durations
 from taskrun.run.setting import display
-from taskrun.run.status import Tally, of_the_task
+from taskrun.run.status import BUG, Tally, of_the_task
 from taskrun.schedule import Scheduler
 
 if TYPE_CHECKING:
@@ -162,6 +162,9 @@ class UnderWay:
         self._begin(warnings)
         try:
             leaked = await self._run_tasks()
+        except Exception:
+            self._end_of_a_bug()
+            raise
         finally:
             self._settled = True
             self._equipment.close()
@@ -226,6 +229,26 @@ class UnderWay:
         status, number = self._tally.exit_status(reason)
         if number is None and self._setting.options.exit_code_task:
             status = of_the_task(self._tally.ends.get(self._selection.requested[0]), status)
+        self._tell_end(status, number, leaked)
+        self._reporters.close()
+        self._recording.close()
+        if number is None:
+            await self._wait_written()
+        self._writer.close(_LEAVING)
+        return RunResult(exit_status=status, signal=number)
+
+    def _end_of_a_bug(self) -> None:
+        """Leaves whole what others read, as far as the bug lets it: the events, the record, the screen."""
+        for step in (
+            lambda: self._tell_end(BUG, None, ()),
+            self._reporters.close,
+            self._recording.close,
+            lambda: self._writer.close(_LEAVING),
+        ):
+            with contextlib.suppress(Exception):  # the first is the one to be told
+                step()
+
+    def _tell_end(self, status: int, number: int | None, leaked: tuple[Leftover, ...]) -> None:
         self._ended = True
         self._facts.emit(
             RunEnd(
@@ -238,12 +261,6 @@ class UnderWay:
                 folder=self._recording.path,
             )
         )
-        self._reporters.close()
-        self._recording.close()
-        if number is None:
-            await self._wait_written()
-        self._writer.close(_LEAVING)
-        return RunResult(exit_status=status, signal=number)
 
     # --- what the scheduler asks
 
