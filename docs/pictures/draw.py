@@ -46,7 +46,9 @@ def catch() -> str:
             shutil.copy(os.path.join(ROOT, name), os.path.join(folder, name))
         run = f"{shlex.quote(sys.executable)} -m taskrun run -f tasks.example.toml"
         # The prompt and the command are what a reader would type; the interpreter's path is not.
-        line = f"cd {shlex.quote(folder)}; clear; printf '\\033[32m$\\033[0m taskrun run -f tasks.example.toml\\n'; {run}"
+        line = (
+            f"cd {shlex.quote(folder)}; clear; printf '\\033[32m$\\033[0m taskrun run -f tasks.example.toml\\n'; {run}"
+        )
         environment = {**os.environ, "PYTHONPATH": ROOT, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
         for name in ("CI", "NO_COLOR", "FORCE_COLOR"):
             environment.pop(name, None)

@@ -21,5 +21,7 @@ def test_it_is_the_same_each_time(project):
 
 def test_the_events_have_a_schema_that_knows_their_kinds(project):
     schema = project.taskrun("schema", "--events").succeeds().json()
-    kinds = {kind["properties"]["event"]["enum"][0] for kind in schema["$defs"].values() if "event" in kind["properties"]}
+    kinds = {
+        kind["properties"]["event"]["enum"][0] for kind in schema["$defs"].values() if "event" in kind["properties"]
+    }
     assert {"run.start", "task.start", "task.progress", "task.end", "run.end"} <= kinds
