@@ -127,6 +127,17 @@ def usable_cpus() -> int:
     return max(1, min(count, quota) if quota else count)
 
 
+def affordable(jobs: int) -> int:
+    """As many attempts at once as there are descriptors for: six each, and some for everything else."""
+    import resource
+
+    from taskrun.host.start import raise_nofile_limit
+
+    raise_nofile_limit()
+    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return jobs if soft == resource.RLIM_INFINITY else max(1, min(jobs, (soft - 64) // 6))
+
+
 def _cgroup_quota() -> int | None:
     """Whole CPUs that the cgroup's quota amounts to (rounded up), or ``None``."""
     try:

@@ -7,7 +7,6 @@ import errno
 import itertools
 import os
 import random
-import resource
 import signal
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,6 @@ from taskrun.events import RunCancel, RunEnd, RunResume, RunStart, RunSuspend, T
 from taskrun.execute.clocks import RunClock
 from taskrun.execute.equipment import Equipment
 from taskrun.execute.local import LocalExecutor
-from taskrun.host.start import raise_nofile_limit
 from taskrun.model import CancelKind, CancelReason, Outcome, State
 from taskrun.model import LookUpFailed as LookUpFailedEnding
 from taskrun.plan import Plan, RuledOut
@@ -30,6 +28,7 @@ from taskrun.run.about import about_tasks
 from taskrun.run.facts import Facts
 from taskrun.run.options import RunResult
 from taskrun.run.parent import watch_parent
+from taskrun.run.prepare import affordable
 from taskrun.run.python import template_of
 from taskrun.run.recording import Recording, known_durations
 from taskrun.run.setting import display
@@ -49,13 +48,6 @@ if TYPE_CHECKING:
 _TICK = 0.1  # seconds between two looks of the reporters at the clock
 _REAP = 10  # ticks between two looks for dead processes that were adopted
 _LEAVING = 0.2  # seconds that whoever reads our output gets when the run was interrupted
-
-
-def affordable(jobs: int) -> int:
-    """As many attempts at once as there are descriptors for: six each, and some for everything else."""
-    raise_nofile_limit()
-    soft, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return jobs if soft == resource.RLIM_INFINITY else max(1, min(jobs, (soft - 64) // 6))
 
 
 def _named(selection: Selection) -> str | None:
@@ -148,6 +140,7 @@ class UnderWay:
         self._settled = False  # every task is: a signal changes nothing any more
         self._ended = False  # the last event was told
         self._suspended = False
+        self._in_background = False
         self._unheard = False  # the run was cancelled, and nobody reads: output is shown no more
 
     @property
@@ -339,9 +332,22 @@ class UnderWay:
             if count % _REAP == 0:
                 self._link.reap_adopted()
             self._executor.tick()
+            self._mind_the_foreground()
             now = self._clock.now()
             self._reporters.tick(now)
             self._recording.tick()
+
+    def _mind_the_foreground(self) -> None:
+        """In the background of a shell nothing is drawn, for somebody types there. A `fg` sends no signal to a run that
+        was not stopped: so we look.
+        """
+        if self._suspended or self.keyboard_is_a_tasks():
+            return
+        in_background = not self._terminal.in_foreground()
+        if in_background != self._in_background:
+            self._in_background = in_background
+            self._reporters.suspend()
+            self._reporters.resume(draw=not in_background)
 
     @contextlib.contextmanager
     def _lent_terminal(self) -> Iterator[None]:
@@ -393,7 +399,8 @@ class UnderWay:
         if not self._ended:
             self._facts.emit(RunResume(paused=paused))
         if not self.keyboard_is_a_tasks():  # else the terminal is still lent
-            self._reporters.resume(draw=self._terminal.in_foreground())
+            self._in_background = not self._terminal.in_foreground()
+            self._reporters.resume(draw=not self._in_background)
         self._executor.resumed()
         self._scheduler.resume()
 
