@@ -338,9 +338,7 @@ class UnderWay:
             self._recording.tick()
 
     def _mind_the_foreground(self) -> None:
-        """In the background of a shell nothing is drawn, for somebody types there. A `fg` sends no signal to a run that
-        was not stopped: so we look.
-        """
+        """In the background nothing is drawn, for somebody types there. `fg` signals only what was stopped."""
         if self._suspended or self.keyboard_is_a_tasks():
             return
         in_background = not self._terminal.in_foreground()

@@ -323,6 +323,20 @@ def test_bg_lets_it_go_on_without_drawing(project):
     assert set(runs.states(project).values()) == {"succeeded"}
 
 
+def test_a_run_begun_in_the_background_draws_only_once_it_is_brought_forward(project):
+    patient(project)
+    with bash(project) as terminal:
+        terminal.press("taskrun run '*' &\n")
+        runs.wait_for_files(project, "shell.up", "call.up", "loud.up")
+        terminal.press("echo mine\n").expect(r"\nmine\n")
+        time.sleep(0.7)  # in which it would have drawn
+        assert b"\x1b[?25l" not in terminal.raw
+        terminal.press("fg\n").expect(LIVE)  # it was not stopped: no SIGCONT tells it
+        project.write("go", "")
+        terminal.expect("Summary.*3 ok")
+        leave(terminal)
+
+
 def test_a_run_that_is_killed_while_it_is_stopped_ends_by_that_signal(real):
     with bash(real) as terminal:
         terminal.press(f"taskrun run '*' --grace {NEVER}\n")
