@@ -6,6 +6,7 @@ only; what they mean is the attempt's affair.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 from collections.abc import Callable
@@ -45,6 +46,14 @@ class Stream:
             return False
         self.on_data(data)
         return True
+
+    def reads_of_all(self) -> int:
+        """So many reads get all that is in the pipe: what comes by more of them was written after now."""
+        try:
+            room = fcntl.fcntl(self.fd, fcntl.F_GETPIPE_SZ)
+        except (OSError, AttributeError):  # no pipe, or no Linux
+            room = 1 << 20
+        return room // CHUNK + 2
 
     def close(self) -> None:
         """Stops reading and closes the descriptor; a second call does nothing."""
@@ -113,6 +122,8 @@ class Pump:
     async def drain(self, streams: list[Stream], quiet: float) -> bool:
         """Reads streams whose writers should be dead to their end, or until nothing has come for ``quiet`` seconds.
 
+        It ends also where a stranger holds the other end and writes for ever: what the dead had written is in the pipe.
+
         Returns:
             Whether the end of every one of them was seen.
         """
@@ -124,10 +135,12 @@ class Pump:
         return whole
 
     async def _drain_one(self, stream: Stream, quiet: float) -> None:
-        while not stream.closed:
+        reads = stream.reads_of_all()
+        while reads and not stream.closed:
             if self._holders:
                 await self._released.wait()
             if stream.read_once():
+                reads -= 1
                 continue
             if stream.closed:
                 return

@@ -224,8 +224,9 @@ class Sink:
         whole = await self._equipment.outputs.drain(self._streams, _QUIET)
         if not whole:
             self._warn_once("its output is still held open by a process that is not its own: the rest is not read")
-        while self._fifo is not None and self._fifo.stream.read_once():
-            pass
+        if self._fifo is not None:
+            fifo = self._fifo.stream
+            all(fifo.read_once() for _ in range(fifo.reads_of_all()))
         if self._reader is not None:
             now = self._clock.now()
             for said in self._reader.flush(now):
