@@ -53,12 +53,13 @@ class OnFailure(enum.StrEnum):
 
 
 class Clock(enum.StrEnum):
-    """The clocks of an attempt, by the name of the key that sets them, and the run's own."""
+    """The clocks of an attempt, by the name of the key that sets them."""
 
     TIMEOUT = "timeout"  # the whole attempt
-    START = "start-timeout"  # until the first output or progress; for Python: imports
+    START = "start-timeout"  # until the first output or progress
     IDLE = "idle-timeout"  # without output or progress
     STALL = "stall-timeout"  # progress is reported, but does not move
+    IMPORT = "import timeout"  # of a Python task's module, in a worker: no key sets it
 
 
 class CancelKind(enum.IntEnum):

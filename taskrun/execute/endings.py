@@ -102,6 +102,7 @@ _CLOCK_WORDS = {
     Clock.START: "no output or progress within {} of its start",
     Clock.IDLE: "no output or progress for {}",
     Clock.STALL: "progress did not move for {}",
+    Clock.IMPORT: "its imports had not ended after {}",
 }
 
 

@@ -20,6 +20,7 @@ from taskrun.execute.endings import exit_of
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
 from taskrun.model import (
+    Clock,
     Clocks,
     LookUpFailed,
     NoResult,
@@ -90,7 +91,7 @@ class _PythonAttempt:
             process = await self._fork()
         except OSError as error:
             return self.running.without_process(shortage(error))
-        self.running.only_clocks(Clocks(timeout=IMPORT_TIMEOUT))
+        self.running.only_clocks(Clocks(timeout=IMPORT_TIMEOUT), name=Clock.IMPORT)
         self.running.begin(process)
         self.running.on_resume = self._tell_time_left
         self.emit(started(self.attempt, process))

@@ -89,6 +89,7 @@ class Running:
         self._request: StopRequest | None = None
         self._asked: StopRequest | None = None
         self._hit: tuple[Clock, float] | None = None
+        self._clock_name: Clock | None = None
         self._kill_at = _NEVER
         self._killed = False
 
@@ -132,8 +133,14 @@ class Running:
         self.started = self._clock.now()
         self.clocks.restart(self.started)
 
-    def only_clocks(self, limits: Clocks) -> None:
-        """Other limits than the attempt's: of what cannot be watched, or while it does not count yet."""
+    def only_clocks(self, limits: Clocks, *, name: Clock | None = None) -> None:
+        """Other limits than the attempt's: of what cannot be watched, or while it does not count yet.
+
+        Args:
+            limits: From now on.
+            name: What they are called when one runs out; ``None``: by their own names.
+        """
+        self._clock_name = name
         now, held = self._clock.now(), self.clocks.held
         self.clocks = AttemptClocks(limits, now)
         if held:
@@ -190,11 +197,11 @@ class Running:
             await self._run_out(expired)
 
     async def _run_out(self, expired: tuple[Clock, float]) -> None:
-        self._hit = expired
+        self._hit = (self._clock_name or expired[0], expired[1])
         assert self.process is not None
         if self.describe is not None:
             with trio.move_on_after(1.0):
-                await self.describe(self.process, ClockHit(clock=expired[0], after=expired[1]))
+                await self.describe(self.process, ClockHit(clock=self._hit[0], after=self._hit[1]))
         self._ask(self.attempt.stop_signal, self.attempt.grace)
 
     def _ask_because(self, request: StopRequest) -> None:

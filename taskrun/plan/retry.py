@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING
 
 from taskrun.model import (
+    Clock,
     ClockHit,
     Exited,
     LookUpFailed,
@@ -89,9 +90,14 @@ def _matches(rule: RetryRule, outcome: Outcome) -> bool:
         case "lost":
             return isinstance(ending, Lost)
         case "timeout" | "start" | "idle" | "stall":
-            return isinstance(ending, ClockHit) and ending.clock.value.removesuffix("-timeout") == rule.kind
+            return isinstance(ending, ClockHit) and _clock_rule(ending.clock) == rule.kind
         case _:
             raise AssertionError(f"unknown retry rule {rule.kind!r}")
+
+
+def _clock_rule(clock: Clock) -> str:
+    """The word for it in ``retry.on``; imports that hang are a start that hangs."""
+    return "start" if clock is Clock.IMPORT else clock.value.removesuffix("-timeout")
 
 
 def _exit_code(outcome: Outcome) -> int | None:

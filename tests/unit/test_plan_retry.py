@@ -104,6 +104,8 @@ def test_a_command_that_is_not_there_and_what_was_stopped_are_not(outcome, rules
         (["timeout"], hit(Clock.IDLE), False),
         (["idle"], hit(Clock.IDLE), True),
         (["start"], hit(Clock.START), True),
+        (["start"], hit(Clock.IMPORT), True),
+        (["timeout"], hit(Clock.IMPORT), False),  # no time of the task's own
         (["stall"], hit(Clock.STALL), True),
         (["stall"], EXIT_75, False),
         (["lost"], failed(Lost(why="")), True),
