@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from taskrun.record.folder import NoLog
     from taskrun.record.logs import AttemptLog
 
+_MOST_RESULT = 16 << 20  # bytes of all `output` lines together, about; it is kept in memory, and in the events
 _QUIET = 0.2  # seconds without a byte, after the end of a task's processes, until its pipes are given up
 
 
@@ -53,6 +54,7 @@ class Sink:
         self._emit = emit
         self.own_ending: Callable[[Usage], tuple[Ending, Any]] | None = None
         self.read_first: Callable[[], None] | None = None
+        self._result_size = 0
         self._warned = False
         # Most attempts are short and silent: what reads and keeps output is made when the first byte of it comes.
         self._log: AttemptLog | NoLog | None = None
@@ -155,13 +157,22 @@ class Sink:
             case Message(level=level, text=words):
                 self._message(level, words)
             case Output(key=key, value=value):
-                if not isinstance(self.result, dict):
-                    self.result = {}
-                self.result[key] = value
+                self._keep_output(key, value)
             case Unknown(line=line, why=why):
                 self._warn_once(f"`{line[:80]}` on the progress channel: {why}")
             case movement:
                 self.sample(movement, now)
+
+    def _keep_output(self, key: str, value: Any) -> None:
+        self._result_size += len(key) + len(str(value))
+        if self._result_size > _MOST_RESULT:
+            self._warn_once(
+                f"`output` lines of more than {_MOST_RESULT >> 20} MiB: `{key}` and what follows is dropped"
+            )
+            return
+        if not isinstance(self.result, dict):
+            self.result = {}
+        self.result[key] = value
 
     def _message(self, level: str, text: str) -> None:
         self._emit(TaskMessage(task=self._attempt.task, attempt=self._attempt.number, level=level, text=text))
