@@ -293,17 +293,20 @@ class UnderWay:
         self._executor.release_clocks()
 
     def _on_broken(self, fd: int) -> None:
-        name = "stdout" if fd == 1 else "stderr"
-        self._cancel(CancelReason(kind=CancelKind.OUTPUT, detail=f"{name} was closed"), signal.SIGTERM)
+        self._cancel(CancelReason(kind=CancelKind.OUTPUT, detail=f"{self._name_of(fd)} was closed"), signal.SIGTERM)
 
     def _on_unwritable(self, fd: int, error: OSError) -> None:
         if error.errno == errno.EIO and self._settings.tty(fd):
             return  # the terminal is gone: SIGHUP says so, unless nobody wants to know
         self._tally.unable = True
-        name = "stdout" if fd == 1 else "stderr"
-        reason = CancelReason(kind=CancelKind.OUTPUT, detail=f"{name} cannot be written: {error.strerror}")
+        reason = CancelReason(kind=CancelKind.OUTPUT, detail=f"{self._name_of(fd)} cannot be written: {error.strerror}")
         self._facts.warn("output", str(reason))
         self._cancel(reason, signal.SIGTERM)
+
+    def _name_of(self, fd: int) -> str:
+        if fd == self._events_fd and fd not in {1, 2}:
+            return f"--events {self._setting.options.events}"
+        return "stdout" if fd == 1 else "stderr"
 
     def _on_record_trouble(self, clause: str) -> None:
         self._facts.warn("record", clause)

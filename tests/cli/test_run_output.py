@@ -418,6 +418,13 @@ def test_closed_descriptors_are_nobodys_business(project, closed):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_events_that_cannot_be_written_are_named_as_what_cannot_be_written(project):
+    project.tasks("[tasks.a]\nrun = ['sleep', '30']")
+    finished = project.taskrun("run", "a", "--events", "/dev/full").exits(125)
+    finished.says("--events /dev/full cannot be written: No space left on device").never_says("stderr cannot")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
 @pytest.mark.parametrize("stream", ["", "2"])
 def test_output_that_cannot_be_written_cancels_the_run_with_125(project, stream):
     project.tasks("""
