@@ -125,11 +125,13 @@ def test_an_ignored_interrupt_stays_ignored_but_tasks_get_the_default_and_term_w
 # --- signals that cannot be caught
 
 
-@pytest.mark.parametrize("whole_group", [False, True], ids=["alone", "with its process group"])
+@pytest.mark.parametrize(
+    "whole_group", [False, True], ids=["alone", "with its process group, and a task that does not obey"]
+)
 def test_nothing_outlives_a_runner_that_is_killed(real, whole_group):
-    real.tasks(REAL + STUBBORN)
+    real.tasks(REAL + (STUBBORN if whole_group else ""))
     running = real.start("run", "*", *WITH_TIME)
-    runs.wait_for_files(real, *UP, "stubborn.up")
+    runs.wait_for_files(real, *UP, *(["stubborn.up"] if whole_group else []))
     runs.wait_until(lambda: "first" in real.taskrun("logs", "program").stdout, "what was written is in the log")
     (os.killpg if whole_group else os.kill)(running.pid, signal.SIGKILL)
     running.finish().dies_of(signal.SIGKILL)

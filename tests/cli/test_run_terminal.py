@@ -445,6 +445,24 @@ def test_an_interactive_task_may_take_ctrl_c_for_itself(project):
     assert "run.cancel" not in runs.kinds(project)
 
 
+def test_ctrl_c_that_an_interactive_task_answers_by_ending_well_is_not_the_runs(project):
+    """The runner stands still meanwhile, and so hears of the key and of the end at once: eight times, in any order."""
+    project.tasks("""
+        [tasks.stop]
+        foreach.number = { range = [1, 8] }
+        shell = "trap 'exit 0' INT; echo pid $$; while :; do sleep 0.02; done"
+        interactive = true
+    """)
+    with project.terminal("run", "stop") as terminal:
+        for _ in range(8):
+            task = int(terminal.expect(r"pid (\d+)\n")[1])
+            os.kill(terminal.pid, signal.SIGSTOP)
+            terminal.press(CTRL_C)
+            runs.wait_state(task, "Z")
+            os.kill(terminal.pid, signal.SIGCONT)
+        terminal.finish().exits(0).prints("8 ok")
+
+
 def test_a_signal_from_elsewhere_ends_an_interactive_task_with_the_run(project):
     project.tasks("""
         [tasks.ask]
