@@ -141,6 +141,8 @@ def _of_argument(site: CallSite, problem: CallProblem, reply: InspectReply, diag
     if target is not None and target.parameters and problem.code != "wrong-type":
         listed = ", ".join(p.name if p.required else f"[{p.name}]" for p in target.parameters)
         notes.append(f"`{site.target}` takes {listed}")
+    if problem.argument in site.lax and isinstance(site.kwargs.get(problem.argument), str):
+        notes.append(f"the value is the text {msgspec.json.encode(site.kwargs[problem.argument]).decode()}")
     message = f"{name}`{site.target}` in task `{site.task}`: {problem.message}"
     found = diagnostic(site, problem.code, message, argument=problem.argument or None, label=problem.hint)
     return msgspec.structs.replace(found, notes=tuple(notes))
