@@ -161,7 +161,7 @@ class DefaultsTable(Table, frozen=True, kw_only=True):
     start_timeout: (
         Annotated[
             DurationOrOff,
-            Meta(description="Limit until the first output or progress; for Python, of the imports. Default: none."),
+            Meta(description="Limit until the first output or progress; for Python from the call on. Default: none."),
         ]
         | UnsetType
     ) = UNSET
