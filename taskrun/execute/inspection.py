@@ -76,7 +76,7 @@ async def inspect(
     answer = await link.inspect(template, msgspec.msgpack.encode(request), IMPORT_TIMEOUT * modules + _MARGIN)
     reply = msgspec.msgpack.decode(answer, type=InspectReply)
     return Inspection(
-        diagnostics=_diagnostics(reply, sites, diagnostic),
+        diagnostics=_diagnostics(reply, sites, open_keys, diagnostic),
         parameters={
             target: tuple(parameter.name for parameter in report.parameters)
             for target, report in reply.targets.items()
@@ -98,7 +98,9 @@ def _wire_site(number: int, site: CallSite) -> WireSite:
     )
 
 
-def _diagnostics(reply: InspectReply, sites: Sequence[CallSite], diagnostic: MakeDiagnostic) -> tuple[Diagnostic, ...]:
+def _diagnostics(
+    reply: InspectReply, sites: Sequence[CallSite], open_keys: dict[str, str], diagnostic: MakeDiagnostic
+) -> tuple[Diagnostic, ...]:
     found: list[Diagnostic] = []
     told: set[tuple[str, str]] = set()  # a foreach repeats its mistakes
     for site in sites:
@@ -119,7 +121,11 @@ def _diagnostics(reply: InspectReply, sites: Sequence[CallSite], diagnostic: Mak
         key = (site.task, problem.argument, problem.message)
         if key not in seen:
             seen.add(key)
-            found.append(_of_argument(site, problem, reply, diagnostic))
+            made = _of_argument(site, problem, reply, diagnostic)
+            if problem.argument in open_keys and problem.argument not in site.kwargs:
+                note = f"note: from the command line: {problem.argument}={open_keys[problem.argument]}"
+                made = msgspec.structs.replace(made, notes=(*made.notes, note))
+            found.append(made)
     return tuple(found)
 
 
@@ -141,8 +147,6 @@ def _of_argument(site: CallSite, problem: CallProblem, reply: InspectReply, diag
     if target is not None and target.parameters and problem.code != "wrong-type":
         listed = ", ".join(p.name if p.required else f"[{p.name}]" for p in target.parameters)
         notes.append(f"`{site.target}` takes {listed}")
-    if problem.argument in site.lax and isinstance(site.kwargs.get(problem.argument), str):
-        notes.append(f"the value is the text {msgspec.json.encode(site.kwargs[problem.argument]).decode()}")
     message = f"{name}`{site.target}` in task `{site.task}`: {problem.message}"
     found = diagnostic(site, problem.code, message, argument=problem.argument or None, label=problem.hint)
     return msgspec.structs.replace(found, notes=tuple(notes))

@@ -37,5 +37,5 @@ def test_a_dry_run_shows_that_there_is_no_folder_yet(project):
 def test_an_argument_from_the_command_line_that_does_not_fit_is_told_with_its_value(project):
     project.write("m.py", "def f(n: int = 1): return n\n")
     project.tasks('[tasks.a]\npython = "m:f"\n')
-    project.taskrun("run", "a", "n=two").exits(2).says("argument `n`", "expected `int`", 'the value is the text "two"')
+    project.taskrun("run", "a", "n=two").exits(2).says("argument `n`", "expected `int`", "from the command line: n=two")
     project.taskrun("run", "a", "n=2").succeeds()
