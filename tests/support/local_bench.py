@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 from support.fakes import attempt_of
+from support.linked import linked
 
 from taskrun.events import TaskOutput
 from taskrun.execute.clocks import RunClock
 from taskrun.execute.equipment import Equipment
 from taskrun.execute.local import LocalExecutor
-from taskrun.link import TemplateSpec, open_link
+from taskrun.link import TemplateSpec
 from taskrun.model import BinaryCommand, PythonCall
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class LocalBench:
 
     @contextlib.asynccontextmanager
     async def executor(self) -> AsyncIterator[LocalExecutor]:
-        async with open_link() as link, trio.open_nursery() as nursery:
+        async with linked() as link, trio.open_nursery() as nursery:
             equipment = Equipment(
                 link=link,
                 clock=RunClock(trio.current_time),
