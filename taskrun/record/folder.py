@@ -164,7 +164,7 @@ class RunFolder:
             asked=asked,
             plan=start.tasks,
         )
-        self._write_summary()
+        self._write_summary(durable=False)  # the run begins at once: after a loss of power it would be aborted anyway
 
     def write(self, stamped: events.Stamped) -> None:
         """Records an event, in the order in which they come."""
@@ -217,7 +217,7 @@ class RunFolder:
         if self._end is not None:
             end, ts = self._end
             self._summary = summary.finished(self._summary, end, ts, self._tasks, self.troubles)
-            self._write_summary()
+            self._write_summary(durable=True)
             history.add(self.state, summary.durations(self._tasks))
         self._unreserve()
         self._events.close()  # last: with it goes the claim
@@ -234,10 +234,10 @@ class RunFolder:
         self._logs.discard(log)
         self._unindexed.discard(log)
 
-    def _write_summary(self) -> None:
+    def _write_summary(self, *, durable: bool) -> None:
         path = os.path.join(self.path, places.SUMMARY)
         try:
-            places.write_whole(path, summary.encode(self._summary), durable=True)
+            places.write_whole(path, summary.encode(self._summary), durable=durable)
         except OSError as error:
             self._trouble.tell("summary", "run.json could not be written", error)
             self._write_into_reserve(path)
