@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
 import msgspec
@@ -185,7 +185,12 @@ class Stamped(Value, frozen=True, kw_only=True):
 
 
 _encoder = msgspec.json.Encoder()
-_decoder = msgspec.json.Decoder(type=AnyEvent)
+
+
+@cache
+def _decoder() -> msgspec.json.Decoder[AnyEvent]:
+    """Made when something is read: a run only writes, and would pay for it at its start."""
+    return msgspec.json.Decoder(type=AnyEvent)
 
 
 def timestamp(seconds: float) -> str:
@@ -242,7 +247,7 @@ def decode(line: bytes) -> Stamped:
     """
     raw = msgspec.json.decode(line, type=_Envelope)
     moment = dt.datetime.fromisoformat(raw.ts)
-    return Stamped(seq=raw.seq, ts=moment.timestamp(), run=raw.run, event=_decoder.decode(line))
+    return Stamped(seq=raw.seq, ts=moment.timestamp(), run=raw.run, event=_decoder().decode(line))
 
 
 def schema() -> dict[str, Any]:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from taskrun.cli.answers import answer, colour_on_stdout, counted
-from taskrun.cli.complete import complete_tasks
 from taskrun.cli.exits import EXIT_USAGE
-from taskrun.cli.options import file_option
+from taskrun.cli.options import complete_tasks, file_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -102,9 +102,8 @@ class Outline:
         return value
 
 
-def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Tasks; for `run` also ``KEY=``, and what may stand behind it. For ``shell_complete=`` of an argument."""
-    del param
+def complete_words(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+    """Answers for an argument of tasks; see ``options.complete_tasks``."""
     outline = read_outline(ctx.params.get("file"))
     if outline is None:
         return []

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taskrun.cli.answers import answer
-from taskrun.cli.complete import complete_tasks
-from taskrun.cli.options import file_option, load_project
+from taskrun.cli.options import complete_tasks, file_option, load_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

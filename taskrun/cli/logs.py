@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from taskrun.cli.answers import SIGPIPE
-from taskrun.cli.complete import complete_tasks, read_outline
-from taskrun.cli.options import file_option
+from taskrun.cli.options import complete_tasks, file_option
 from taskrun.cli.records import state_folder
 
 if TYPE_CHECKING:
@@ -161,6 +160,8 @@ def _without_alias(task: str | None, record: RunRecord, file: str | None) -> str
     """The task that an alias of the file stands for; records know names only."""
     if task is None or matching(task, record.summary.plan):
         return task
+    from taskrun.cli.complete import read_outline
+
     outline = read_outline(file)
     return task if outline is None else outline.aliases.get(task, task)
 

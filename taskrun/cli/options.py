@@ -10,9 +10,19 @@ import click
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from click.shell_completion import CompletionItem
+
     from taskrun.config.project import Project
 
 Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
+def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Tasks; for `run` also ``KEY=``, and what may stand behind it. For ``shell_complete=`` of an argument."""
+    del param
+    from taskrun.cli.complete import complete_words
+
+    return complete_words(ctx, incomplete)
 
 
 def file_option(function: Function) -> Function:

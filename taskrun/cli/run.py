@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskrun.cli.complete import complete_tasks
-from taskrun.cli.options import file_option
+from taskrun.cli.options import complete_tasks, file_option
 
 if TYPE_CHECKING:
     from taskrun.run.options import RunOptions
 
 # `transcode[clip=in/a.mov]` is an instance, `clip=in/a.mov` an assignment.
-_ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_.-]*)=(.*)", re.DOTALL)
+_ASSIGNMENT = r"(?s)([A-Za-z_][A-Za-z0-9_.-]*)=(.*)"
 
 
 def split_words(words: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -27,7 +26,7 @@ def split_words(words: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]
     targets: list[str] = []
     assignments: dict[str, str] = {}
     for word in words:
-        match = _ASSIGNMENT.fullmatch(word)
+        match = re.fullmatch(_ASSIGNMENT, word) if "=" in word else None
         if match is None:
             targets.append(word)
         elif match[1] in assignments:

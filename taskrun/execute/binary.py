@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import trio
 
 from taskrun.events import TaskStart
-from taskrun.execute import ffmpeg
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
 from taskrun.model import BinaryCommand, PythonCall, SpawnFailed, Stopped
@@ -28,7 +27,11 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
     sink = Sink(running, equipment, emit)
     try:
         try:
-            argv = await ffmpeg.arrange(running, attempt.command.argv, sink, equipment)
+            argv = attempt.command.argv
+            if attempt.progress is not None and attempt.progress.parser == "ffmpeg":
+                from taskrun.execute import ffmpeg
+
+                argv = await ffmpeg.arrange(running, argv, sink, equipment)
             if running.stopping is not None:
                 return running.without_process(Stopped(reason=running.stopping.reason))
             process = await _spawn(attempt, attempt.command, argv, sink, equipment)

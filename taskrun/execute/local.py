@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, assert_never
 
 import trio
 
-from taskrun.execute import binary, interactive, python_call
+from taskrun.execute import binary
 from taskrun.model import BinaryCommand, PythonCall
 
 if TYPE_CHECKING:
@@ -49,24 +49,31 @@ class LocalExecutor:
         try:
             match attempt.command:
                 case BinaryCommand() if attempt.interactive:
-                    async with self._one_at_the_terminal:
-                        self.hold_clocks()  # nobody reads the others' output meanwhile
-                        try:
-                            outcome = await interactive.carry_out(running, self._equipment, emit)
-                        finally:
-                            self.release_clocks()
-                    if not interactive.was_interrupted(outcome):
-                        return outcome
-                    self._on_keyboard_interrupt()
-                    return interactive.as_cancelled(outcome)
+                    return await self._at_the_terminal(running, emit)
                 case BinaryCommand():
                     return await binary.carry_out(running, self._equipment, emit)
                 case PythonCall():
+                    from taskrun.execute import python_call  # most runs have none, or no interactive task
+
                     return await python_call.carry_out(running, self._equipment, emit)
                 case _:
                     assert_never(attempt.command)
         finally:
             del self._running[attempt.task]
+
+    async def _at_the_terminal(self, running: Running, emit: Emit) -> Outcome:
+        from taskrun.execute import interactive
+
+        async with self._one_at_the_terminal:
+            self.hold_clocks()  # nobody reads the others' output meanwhile
+            try:
+                outcome = await interactive.carry_out(running, self._equipment, emit)
+            finally:
+                self.release_clocks()
+        if not interactive.was_interrupted(outcome):
+            return outcome
+        self._on_keyboard_interrupt()
+        return interactive.as_cancelled(outcome)
 
     def stop(self, task: str, request: StopRequest) -> None:
         """Asks the task's attempt to end; nothing happens if it has none under way."""

@@ -33,7 +33,7 @@ LATEST = "latest"
 # Texts and not patterns: `re` compiles them on their first use, and not at every start-up.
 _RUN_ID = r"\d{8}-\d{6}\.\d{3}-[0-9a-z]{4,}"
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # none that is mistaken for another
-_PLAIN_NAME = r"[a-z0-9_][a-z0-9_.-]{0,99}"
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_.-")
 _ODD = r"[^\w.,=@+-]+"
 
 
@@ -59,7 +59,7 @@ def log_name(task: str, attempt: int) -> str:
     Names of lower-case letters, digits, ``_``, ``.`` and ``-`` stand as they are. Any other is made harmless and gets
     a digest of the name, so that no two share a file, not even where the file system ignores case.
     """
-    if re.fullmatch(_PLAIN_NAME, task):
+    if _PLAIN.issuperset(task) and 0 < len(task) <= 100 and task[0] not in "-.":
         return f"{task}.{attempt}.log"
     digest = _digest(task.encode("utf-8", "surrogatepass"))[:8]
     ascii_only = task.encode("ascii", "replace").decode().replace("?", "_")

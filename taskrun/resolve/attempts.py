@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from taskrun.config.project import Project, TaskSpec
     from taskrun.resolve.environment import Environments
 
-_READS_ARGUMENTS = re.compile(r"\$[@*#1-9{]|\bgetopts\b|\bshift\b|\bfor\s+\w+\s*(?:;|\n|do\b)")
+_READS_ARGUMENTS = r"\$[@*#1-9{]|\bgetopts\b|\bshift\b|\bfor\s+\w+\s*(?:;|\n|do\b)"
 
 
 def is_plain(spec: TaskSpec) -> bool:
@@ -32,7 +32,7 @@ def is_plain(spec: TaskSpec) -> bool:
 
 def reads_arguments(shell: str) -> bool:
     """Whether a command line seems to use its positional parameters."""
-    return has_look_up(shell, "extra") or _READS_ARGUMENTS.search(shell) is not None
+    return has_look_up(shell, "extra") or re.search(_READS_ARGUMENTS, shell) is not None
 
 
 class Attempts:

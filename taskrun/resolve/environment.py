@@ -6,7 +6,6 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from taskrun.resolve import dotenv
 from taskrun.resolve.mistakes import Mistake, Mistakes, Place, unfit
 from taskrun.resolve.paths import Anywhere
 from taskrun.resolve.rendering import WORD, Rendering
@@ -135,6 +134,8 @@ class Environments:
             return error.strerror or str(error)
         except UnicodeDecodeError:
             return "it is not UTF-8"
+        from taskrun.resolve import dotenv  # most projects have no such file
+
         shown = os.path.relpath(path, self._request.cwd)
         values, diagnostics = dotenv.read(text, min(path, shown, key=len))
         for key, value in values.items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -43,12 +42,17 @@ def interpreter(project: Project, environ: Mapping[str, str]) -> str | None:
         path = os.path.join(project.root, os.path.expanduser(project.run.python))
         return None if _is_own(path) else path
     for folder in (environ.get("VIRTUAL_ENV"), os.path.join(project.root, ".venv")):
-        if folder and glob.glob(
-            os.path.join(glob.escape(folder), "lib/python3.*/site-packages/taskrun_cli-*.dist-info")
-        ):
+        if folder and os.path.isdir(folder) and _has_taskrun(folder):
             path = os.path.join(folder, "bin", "python")
             return None if _is_own(path) else path
     return None
+
+
+def _has_taskrun(folder: str) -> bool:
+    """Whether taskrun-cli is installed in a virtual environment."""
+    import glob
+
+    return bool(glob.glob(os.path.join(glob.escape(folder), "lib/python3.*/site-packages/taskrun_cli-*.dist-info")))
 
 
 def _is_own(path: str) -> bool:
