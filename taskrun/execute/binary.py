@@ -114,7 +114,7 @@ async def _spawn(
 
 
 def open_stdin(path: str | None) -> int | None:
-    """A descriptor to read from: ``None`` for ``/dev/null``, 0 for taskrun's own.
+    """A descriptor to read from: ``None`` for ``/dev/null``, 0 for taskrun's own (which in the background is none).
 
     Non-blocking while it is opened, since a FIFO without a writer, or a dead mount, would hold up everything.
 
@@ -124,7 +124,9 @@ def open_stdin(path: str | None) -> int | None:
     if path is None:
         return None
     if path == "-":
-        return 0
+        # A task lives in a session of its own, where nothing stops it when it reads a terminal: in the background of
+        # a shell it would eat what the user types for the shell.
+        return None if os.isatty(0) and os.tcgetpgrp(0) != os.getpgrp() else 0
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:

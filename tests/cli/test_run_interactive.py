@@ -90,3 +90,17 @@ def test_without_a_terminal_it_runs_all_the_same(project):
         interactive = true
     """)
     project.taskrun("run", "ask", stdin=b"piped\n").succeeds().prints("piped")
+
+
+def test_a_task_with_our_stdin_does_not_eat_what_is_typed_for_the_shell(project):
+    project.tasks("""
+        [tasks.reader]
+        shell = "cat > read; : > over"
+        stdin = "-"
+    """)
+    with bash(project) as terminal:
+        terminal.press("taskrun run reader > /dev/null 2>&1 & wait; echo for the shell\n")
+        terminal.expect("\nfor the shell")
+        assert project.read("read") == ""
+        terminal.press("exit\n")
+        terminal.finish().exits(0)
