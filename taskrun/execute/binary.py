@@ -126,7 +126,7 @@ def open_stdin(path: str | None) -> int | None:
     if path == "-":
         # A task lives in a session of its own, where nothing stops it when it reads a terminal: in the background of
         # a shell it would eat what the user types for the shell.
-        return None if os.isatty(0) and os.tcgetpgrp(0) != os.getpgrp() else 0
+        return None if _is_in_background(0) else 0
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -134,3 +134,11 @@ def open_stdin(path: str | None) -> int | None:
         raise SpawnError(failure, error.errno or 0) from None
     os.set_blocking(fd, True)
     return fd
+
+
+def _is_in_background(fd: int) -> bool:
+    """Whether ``fd`` is our controlling terminal, and in another job's hands."""
+    try:
+        return os.isatty(fd) and os.tcgetpgrp(fd) != os.getpgrp()
+    except OSError:  # ENOTTY: a terminal, but not ours
+        return False
