@@ -355,7 +355,7 @@ def test_ctrl_z_at_random_moments_while_it_spawns_flat_out_never_sticks(project)
         [run]
         jobs = 4
         [tasks.a]
-        foreach.number = { range = [1, 2000] }
+        foreach.number = { range = [1, 1200] }
         run = ["true"]
     """)
     moments = random.Random(7)
@@ -375,8 +375,8 @@ def test_ctrl_z_at_random_moments_while_it_spawns_flat_out_never_sticks(project)
         else:
             terminal.expect(PROMPT)
         leave(terminal)
-    assert stops > 3
-    assert runs.summary(project)["counts"] == {"succeeded": 2000}
+    assert stops > 1
+    assert runs.summary(project)["counts"] == {"succeeded": 1200}
     assert runs.kinds(project).count("run.suspend") == runs.kinds(project).count("run.resume") == stops
 
 
