@@ -7,18 +7,22 @@ import sys
 
 import pytest
 
-# Runs the command line in this process, and then writes to stderr what it has imported.
+# Runs the command line in this process, and then writes to stderr what it has imported, and executed too: a module that
+# waits for its first use has a __getattr__ of the entry's.
 _TELL = """
 import os, sys
-sys.argv[0] = "taskrun"
-import taskrun.cli
-def tell(status):
-    sys.stdout.flush()
-    sys.stderr.write("".join(f"@{name}\\n" for name in sys.modules))
-    sys.stderr.flush()
-    os._exit(max(status, 0))
-taskrun.cli.leave = tell
 import taskrun.__main__
+sys.argv[0] = "taskrun"
+runner, leave = os.getpid(), os._exit
+def is_waiting(module):
+    return getattr(vars(module).get("__getattr__"), "__module__", "") == "taskrun.__main__"
+def tell(status):
+    if os.getpid() == runner:
+        sys.stdout.flush()
+        sys.stderr.write("".join(f"@{name}\\n" for name, module in sys.modules.items() if not is_waiting(module)))
+        sys.stderr.flush()
+    leave(status)
+os._exit = tell
 taskrun.__main__.main()
 """
 
@@ -68,6 +72,63 @@ def test_list_imports_nothing_that_it_does_not_need(project, arguments):
     project.tasks(TASKS)
     ours = {name for name in imported(project, *arguments) if name.startswith("taskrun.")}
     assert not {name for name in ours if name.startswith(("taskrun.resolve", "taskrun.run", "taskrun.host"))}
+
+
+FILE_MODEL = {"taskrun.config.kinds", "taskrun.config.parts", "taskrun.config.task_model", "taskrun.config.model"}
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("graph",), ("check",), ("run", "a")], ids=" ".join)
+def test_a_file_of_the_usual_kinds_is_read_without_the_file_model(project, arguments):
+    project.tasks(TASKS)
+    assert not imported(project, *arguments) & FILE_MODEL
+
+
+def test_a_file_with_anything_else_is_checked_by_the_file_model(project):
+    project.tasks(TASKS + 'timeout = "1h30m"')
+    assert imported(project, "list") >= FILE_MODEL
+
+
+def test_a_run_of_programs_imports_nothing_for_what_it_has_not(project):
+    project.tasks(TASKS)
+    names = imported(project, "run", "b")
+    assert {"trio", "taskrun.execute.binary", "taskrun.record.folder"} <= names
+    assert "rich" not in names
+    unneeded = {
+        "taskrun.worker",  # and all in it
+        "taskrun.execute.python_call",
+        "taskrun.execute.inspection",
+        "taskrun.execute.interactive",
+        "taskrun.execute.ffmpeg",
+        "taskrun.execute.shell_source",
+        "taskrun.output.ffmpeg",
+        "taskrun.output.parsers",
+        "taskrun.report.live",
+        "taskrun.report.step_summary",
+        "taskrun.resolve.dotenv",
+        "taskrun.config.walk",
+        "taskrun.cli.complete",
+        "click.shell_completion",
+        "difflib",
+        "dataclasses",
+        "asyncio",
+    }
+    found = unneeded & names
+    assert not found
+
+
+def test_what_trio_and_others_import_for_nothing_is_not_executed_in_a_run(project):
+    project.tasks(TASKS)
+    unused = {"ssl", "hmac", "idna", "tokenize", "_ssl", "_hashlib"}
+    found = unused & imported(project, "run", "a")
+    assert not found
+
+
+def test_a_run_with_a_python_task_does_import_what_that_needs(project):
+    project.write("mine.py", "def f(): pass\n")
+    project.tasks(TASKS + '[tasks.c]\npython = "mine:f"')
+    names = imported(project, "run", "c")
+    assert {"taskrun.execute.python_call", "taskrun.execute.inspection", "taskrun.worker.wire"} <= names
+    assert "mine" not in names  # user code runs below the host alone
 
 
 def test_check_of_a_file_without_python_tasks_imports_no_trio(project):
