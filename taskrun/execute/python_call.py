@@ -98,8 +98,9 @@ class _PythonAttempt:
         self.sink.listen()
         await self._send(call)
         outcome = await watch(self.running, self.sink)
-        if outcome.state is State.SUCCEEDED and self.equipment.checkpoints is not None:
-            self.equipment.checkpoints.delete(self._checkpoint_key())
+        checkpoints = self.equipment.checkpoints
+        if outcome.state is State.SUCCEEDED and checkpoints is not None and checkpoints.exist:
+            checkpoints.delete(self._checkpoint_key())
         return outcome
 
     def close(self) -> None:
@@ -133,7 +134,7 @@ class _PythonAttempt:
             OverflowError: An argument holds an integer that the wire cannot carry.
         """
         restored = None
-        if self.equipment.checkpoints is not None:
+        if self.equipment.checkpoints is not None and self.equipment.checkpoints.exist:
             restored = self.equipment.checkpoints.load(self._checkpoint_key())
         call = wire.Call(
             target=self.command.target,

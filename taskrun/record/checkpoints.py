@@ -23,6 +23,11 @@ class Checkpoints:
         self._state = state
         self._folder = os.path.join(state, "checkpoints")
 
+    @property
+    def exist(self) -> bool:
+        """Whether one was ever saved here. Most projects have none, and need not make keys to look for them."""
+        return os.path.isdir(self._folder)
+
     def save(self, key: str, data: bytes) -> None:
         """Replaces a checkpoint. When it returns, the new one would survive a loss of power.
 

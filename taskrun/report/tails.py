@@ -6,10 +6,11 @@ import re
 from collections import deque
 
 from taskrun.events import Stamped, TaskEnd, TaskOutput, TaskRetry
-from taskrun.model import State, Value
+from taskrun.model import Value
 from taskrun.output.text import strip_control
 from taskrun.report.lines import WholeLines, clean
 from taskrun.report.protocol import Reporter
+from taskrun.report.words import failed
 
 LINES = 10
 """Lines of a failed task's output that its failure block shows."""
@@ -124,7 +125,7 @@ class Tails(Reporter):
             self._running.pop(event.task, None)
         elif type(event) is TaskEnd:
             kept = self._running.pop(event.task, None)
-            if event.state in {State.FAILED.value, State.TIMED_OUT.value} and len(self._failed) < _KEPT:
+            if failed(event) and len(self._failed) < _KEPT:
                 self._failed[event.task] = Tail() if kept is None else kept.tail(event.detail)
 
     def of_failed(self, task: str) -> Tail | None:
