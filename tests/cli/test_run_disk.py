@@ -143,23 +143,20 @@ def test_a_limit_of_file_size_is_the_logs_affair_and_the_tasks_own(project):
 def test_a_record_that_is_removed_under_way_does_not_stop_the_run(project):
     project.tasks("""
         [tasks.first]
-        shell = "echo one; : > up; until [ -e go ]; do sleep 0.02; done; echo two"
+        shell = "echo one; until [ -e go ]; do sleep 0.02; done; echo two"
         [tasks.second]
         needs = ["first"]
         shell = "echo three"
         [tasks.both]
         needs = ["second"]
     """)
-    running = project.start("run", "both")
-    runs.wait_for_files(project, "up")
+    running = project.start("run", "both").wait_for("first | one")
     for log in (runs.folder(project) / "logs").iterdir():
         log.unlink()
     project.write("go", "")
     running.finish().succeeds().prints_exactly("first | one\nfirst | two\nsecond | three\n")
-    for name in ("up", "go"):
-        (project.path / name).unlink()
-    running = project.start("run", "both")
-    runs.wait_for_files(project, "up")
+    (project.path / "go").unlink()
+    running = project.start("run", "both").wait_for("first | one")
     project.sh("rm -rf .taskrun").succeeds()
     project.write("go", "")
     finished = running.finish().exits(125).says("no such file or directory", "2 tasks: 2 ok").never_says("Traceback")
@@ -331,7 +328,7 @@ def test_so_few_open_files_that_nothing_works_are_no_bug(project, limit):
 
 def test_a_working_directory_that_is_gone(project):
     project.tasks("[tasks.a]\nrun = ['true']\n")
-    for words in ("run a", "list", "check", "graph", "runs", "logs", ""):
+    for words in ("run a", "list", "logs", ""):
         script = f"mkdir gone; cd gone; rmdir ../gone; exec {shlex.join(project.command)} {words}"
         finished = project.sh(script).exits(2).says("error: the working directory")
         assert finished.stdout == ""
@@ -343,9 +340,7 @@ def test_a_working_directory_that_is_gone(project):
     [
         "-u HOME",
         "TERM=dumb",
-        "-u TERM",
         "COLUMNS=1",
-        "LC_ALL=C",
         "LC_ALL=C PYTHONIOENCODING=ascii",
         "LC_ALL=nonesuch",
         "TMPDIR=/nonexistent",

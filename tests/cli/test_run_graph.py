@@ -121,7 +121,6 @@ POLICY = """
     ("option", "expected"),
     [
         ([], {"long": "succeeded", "later": "not-started"}),
-        (["--on-failure", "finish"], {"long": "succeeded", "later": "not-started"}),
         (["--on-failure", "stop"], {"long": "cancelled", "later": "not-started"}),
         (["--on-failure", "continue"], {"long": "succeeded", "later": "succeeded"}),
         (["-k"], {"long": "succeeded", "later": "succeeded"}),
@@ -330,13 +329,10 @@ NAMES = """
     ],
 )
 def test_what_is_named_is_run_with_what_it_needs(project, words, expected):
+    """Asked of a dry run, which has the same plan and takes half the time."""
     project.tasks(NAMES)
-    project.taskrun("run", "--output", "none", *words).succeeds()
-    ran = [
-        " ".join(event["argv"][1:] if event["shell"] is None else ["link-" + event["task"][12:-1]])
-        for event in runs.events(project)
-        if event["event"] == "task.start"
-    ]
+    plan = project.taskrun("run", "--dry-run", "--json", *words).succeeds().json()
+    ran = [step["argv"][1] if step["kind"] == "binary" else f"link-{step['task'][12:-1]}" for step in plan["tasks"]]
     assert sorted(ran) == sorted(expected.split())
 
 
