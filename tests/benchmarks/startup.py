@@ -1,10 +1,9 @@
-"""How long taskrun takes to start, beside what nothing built on trio can be quicker than: figures for a person.
+"""How long taskrun takes to start, beside an empty `trio.run`.
 
-python tests/benchmarks/startup.py [ROUNDS]
+The ratios are medians of those to the floor's run of the same round. Where valgrind is installed, the instructions of
+the main process are counted too, which no noise disturbs; the host of a run, which works beside it, is not in them.
 
-The commands take turns, so that a noisy machine is noisy for all of them, and what counts is the ratio to the empty
-`trio.run` of the same round. Where valgrind is installed, the instructions of the main process are counted too, which
-no noise disturbs; the host of a run, which works beside it, is not in them.
+python tests/benchmarks/startup.py [--quick] [--rounds N]
 """
 
 from __future__ import annotations
@@ -15,8 +14,9 @@ import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
+
+import side_by_side as bench
 
 TASKS = '[tasks.t]\nrun = ["true"]\n'
 EMPTY = "import trio\nasync def main(): pass\ntrio.run(main)\n"
@@ -27,7 +27,7 @@ FLOOR = "an empty trio.run"
 def commands(folder: str) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Arguments and additional environment, by what the table calls them."""
     script = os.path.join(os.path.dirname(sys.executable), "taskrun")
-    taskrun = [sys.executable, script] if os.path.exists(script) else [sys.executable, "-m", "taskrun"]
+    taskrun = [sys.executable, script] if os.path.exists(script) else bench.TASKRUN
     files = {}
     for name, text in {"empty.py": EMPTY, "bare.py": NO_TRIO, "tasks.toml": TASKS}.items():
         files[name] = os.path.join(folder, name)
@@ -70,12 +70,12 @@ def instructions(argv: list[str], environ: dict[str, str], folder: str) -> int |
 
 def main() -> None:
     """Prints the table."""
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    environ = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-    with tempfile.TemporaryDirectory() as folder:
+    given = bench.arguments(__doc__, rounds=15)
+    environ = bench.environment()
+    with bench.work_folder() as folder:
         all_commands = commands(folder)
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in all_commands}
-        for number in range(rounds + 1):
+        for number in range(given.rounds + 1):
             for name, (argv, more) in all_commands.items():
                 taken = once(argv, environ | more, folder)
                 if number:  # the first round compiles
