@@ -308,8 +308,8 @@ def polite():
     return "not a result any more"
 
 def rude():
-    open("up", "w").close()
     try:
+        open("up", "w").close()
         time.sleep(60)
     except Exception:
         print("never here", flush=True)
