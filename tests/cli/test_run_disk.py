@@ -12,6 +12,7 @@ import subprocess
 
 import pytest
 from support import runs
+from support.census import wait_until
 from support.project import pids_of
 
 # --- disks
@@ -151,7 +152,9 @@ def test_a_record_that_is_removed_under_way_does_not_stop_the_run(project):
         needs = ["second"]
     """)
     running = project.start("run", "both").wait_for("first | one")
-    for log in (runs.folder(project) / "logs").iterdir():
+    logs = runs.folder(project) / "logs"
+    wait_until(logs.is_dir)
+    for log in logs.iterdir():
         log.unlink()
     project.write("go", "")
     running.finish().succeeds().prints_exactly("first | one\nfirst | two\nsecond | three\n")
