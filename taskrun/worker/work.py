@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -73,6 +74,7 @@ def _become(birth: Birth) -> None:
         numpy_random.seed(list(os.urandom(32)))
     system.await_adoption(birth.middle, birth.host)
     system.die_with(birth.host)
+    gc.enable()  # off in the template, since to collect is to write into memory that it shares with its forks
 
 
 def _serve(channel: Session) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -129,6 +130,26 @@ def test_a_run_with_a_python_task_does_import_what_that_needs(project):
     names = imported(project, "run", "c")
     assert {"taskrun.execute.python_call", "taskrun.execute.inspection", "taskrun.worker.wire"} <= names
     assert "mine" not in names  # user code runs below the host alone
+
+
+def test_a_python_task_has_an_interpreter_as_python_makes_it(project):
+    """What the entry does to be quick is done after the host, from which the workers are forked, is on its own."""
+    project.write(
+        "mine.py",
+        """
+import gc, sys
+def f():
+    import ssl
+    print(gc.isenabled(), gc.get_threshold()[0], [type(f).__module__ for f in sys.meta_path], "__getattr__" in vars(ssl))
+""",
+    )
+    project.tasks('[tasks.c]\npython = "mine:f"')
+    done = project.taskrun("run", "c")
+    assert done.status == 0, repr(done)
+    enabled, threshold, finders = done.stdout.split(" ", 2)
+    assert (enabled, threshold) == ("True", str(gc.get_threshold()[0]))
+    assert "taskrun.__main__" not in finders
+    assert finders.endswith("False\n")
 
 
 def test_check_of_a_file_without_python_tasks_imports_no_trio(project):
