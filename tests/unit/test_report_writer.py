@@ -324,3 +324,46 @@ def test_many_threads_of_work_and_sleep_never_lose_a_wake_up():
     assert writer.close(PATIENCE)
     os.close(write)
     assert reader.result() == b"x" * 300
+
+
+def test_lines_that_follow_each_other_go_out_together(monkeypatch):
+    """Loop and thread share one interpreter: a wake-up for every line would cost more than the line."""
+    reading, writing = os.pipe()
+    reader = Reader(reading)
+    writes = []
+    writev = os.writev
+
+    def counting(fd, pieces):
+        writes.append(fd)
+        return writev(fd, pieces)
+
+    monkeypatch.setattr(os, "writev", counting)
+    writer = Writer()
+    lines = [b"line %d\n" % number for number in range(1000)]
+    for line in lines:
+        writer.write(writing, line)
+    assert writer.flush(PATIENCE)
+    assert writer.close(PATIENCE)
+    os.close(writing)
+    assert reader.result() == b"".join(lines)
+    assert len(writes) < 100
+
+
+def test_what_is_urgent_does_not_wait_for_more(monkeypatch):
+    """A flush, and so the end of a run, does not sit out the moment in which the thread lingers."""
+    monkeypatch.setattr("taskrun.report.writer._LINGER", 3600.0)
+    reading, writing = os.pipe()
+    reader = Reader(reading)
+    writer = Writer()
+    for number in range(3):
+        writer.write(writing, b"line %d\n" % number)
+        assert writer.flush(PATIENCE)
+    writer.write(writing, b"x" * (2 << 20))  # much is urgent, too
+    deadline = time.monotonic() + PATIENCE
+    while len(reader.data) < 2 << 20 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert len(reader.data) >= 2 << 20
+    assert writer.close(PATIENCE)
+    os.close(writing)
+    assert len(reader.result()) == (2 << 20) + 21
+    assert no_threads_left()
