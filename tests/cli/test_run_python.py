@@ -301,8 +301,8 @@ import os, signal, time
 import taskrun
 
 def polite():
-    open("up", "w").close()
-    while not taskrun.cancelled():
+    while not taskrun.cancelled():  # who has asked once is trusted, and not interrupted
+        open("up", "w").close()
         time.sleep(0.01)
     print("cleaning up", flush=True)
     return "not a result any more"
