@@ -118,9 +118,16 @@ def test_results_reach_shells_as_words():
     assert [attempt.env[f"TASKRUN_V{n}"] for n in (1, 2, 3)] == ["$(x)", "", "; y"]
 
 
-def test_a_list_that_turns_up_within_a_text_fails_the_attempt():
-    text = "[tasks.a]\nrun = ['x']\n[tasks.b]\nneeds = ['a']\nrun = ['x', 'n={{ tasks.a.result }}']\nenv = { E = '{{ tasks.a.result }}' }"
-    with pytest.raises(LookUpError, match="is a list and cannot be part of a text"):
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        ("run = ['x', 'n={{ tasks.a.result }}']", "is a list and cannot be part of a text"),
+        ("run = ['x']\nenv = { E = '{{ tasks.a.result }}' }", "is a list, and this can only be a text"),
+    ],
+)
+def test_a_list_that_turns_up_where_a_text_belongs_fails_the_attempt(use, message):
+    text = f"[tasks.a]\nrun = ['x']\n[tasks.b]\nneeds = ['a']\n{use}"
+    with pytest.raises(LookUpError, match=message):
         resolve(text, "b").attempt("b", a=[1])
 
 
