@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from taskrun.model import PythonCall
 
 if TYPE_CHECKING:
     from taskrun.model import Attempt
@@ -17,6 +20,16 @@ if TYPE_CHECKING:
 
 def show(options: RunOptions, *, as_json: bool) -> int:
     """Prints the plan; returns the exit status."""
+    collecting = gc.isenabled()
+    gc.disable()  # all that is made here lives until it is printed
+    try:
+        return _show(options, as_json=as_json)
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def _show(options: RunOptions, *, as_json: bool) -> int:
     from taskrun.plan import Plan
     from taskrun.run.prepare import prepare
 
@@ -64,8 +77,6 @@ def _step(instance: Instance, prepared: Prepared) -> dict[str, Any]:
 
 
 def _resolved(attempt: Attempt, instance: Instance) -> dict[str, Any]:
-    from taskrun.model import PythonCall
-
     spec = instance.spec
     command = attempt.command
     step: dict[str, Any]
