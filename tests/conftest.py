@@ -9,6 +9,7 @@ import contextlib
 import gc
 import os
 import secrets
+import signal
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -24,6 +25,11 @@ hypothesis.settings.register_profile("dev", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, database=None, print_blob=True)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=1000)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "dev"))
+
+# A suite that was started in the background, or under nohup, has these ignored, and all that it starts would too.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 _PATIENCE = 2.0  # seconds in which what a test has stopped may disappear
 _POLL = 0.01  # seconds
