@@ -16,6 +16,7 @@ import trio
 
 CHUNK = 65536  # a pipe's default size: larger reads gain nothing here
 _BATCH = 32  # streams served between two looks at the rest of the program
+_AT_ONCE = 4  # whole chunks of one stream in a row: while one is handed on, its writer has filled the pipe again
 
 OnData: TypeAlias = Callable[[bytes], None]
 
@@ -31,21 +32,21 @@ class Stream:
         self.fd = fd
         self.closed = False
 
-    def read_once(self) -> bool:
-        """Reads at most one chunk and hands it on; ``False`` if there was nothing, or the end had come."""
+    def read_once(self) -> int:
+        """Reads at most one chunk and hands it on; its length, 0 if there was nothing, or the end had come."""
         if self.closed:
-            return False
+            return 0
         try:
             data = os.read(self.fd, CHUNK)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:  # ECONNRESET on a socket, EIO on a pty: nobody can write to it any more
             data = b""
         if not data:
             self.close()
-            return False
+            return 0
         self.on_data(data)
-        return True
+        return len(data)
 
     def reads_of_all(self) -> int:
         """So many reads get all that is in the pipe: what comes by more of them was written after now."""
@@ -113,7 +114,12 @@ class Pump:
                     break
                 stream = self._streams.get(fd)
                 if stream is not None:  # what came before it may have ended an attempt
-                    stream.read_once()
+                    self._read_some(stream)
+
+    def _read_some(self, stream: Stream) -> None:
+        for _ in range(_AT_ONCE):
+            if stream.read_once() < CHUNK or self._holders:
+                return
 
     def close(self) -> None:
         """Nothing is read any more; the streams have been closed before."""

@@ -312,7 +312,7 @@ class Scanner:
         fresh = self._line is not None  # data starts where a line starts
         if self._line:
             data = self._line + data
-        at = data.find(MARK)
+        at = data.find(MARK) if b":" in data else -1  # a byte is found twenty times as fast as a word
         while at >= 0:
             end = _end_of_line(data, at)
             starts_line = fresh if at == 0 else data[at - 1] in b"\r\n"
