@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _STARTS_PROCESSES = frozenset({"run", "worker"})
 _STARTS_NOTHING = frozenset({"--help", "-h", "--dry-run"})
+_NO_RESOURCES = 125  # the exit status; the other statuses are the command line's affair
 _START_UP_OBJECTS = 100_000  # a run has made 55,000 when it begins
 
 # What is imported for nothing, a tenth of an empty `trio.run`: hmac (with OpenSSL's hashes), idna and ssl by trio,
@@ -42,6 +43,8 @@ def main() -> None:
     import os
 
     _open_missing_descriptors()
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        _start_anew_in_utf8()
     # Until the run installs its own handling, an interrupt just ends us: nothing has started, and nobody wants a
     # traceback out of an import. Where SIGINT is ignored (a background job), it stays so.
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
@@ -50,7 +53,11 @@ def main() -> None:
     if not os.environ.get("_TASKRUN_COMPLETE") and needs_host(sys.argv[1:]):
         from taskrun.host.start import fork_host
 
-        host = fork_host()
+        try:
+            host = fork_host()
+        except OSError as error:
+            sys.stderr.write(f"error: the process that supervises tasks cannot be started: {error.strerror}\n")
+            sys.exit(_NO_RESOURCES)
     # What is imported from here on lives on: looking for garbage in it again and again would be a part of the start.
     # Not switched off, so that no command that goes on for long can forget to switch it on; a run sets it right.
     gc.set_threshold(_START_UP_OBJECTS)
@@ -58,6 +65,19 @@ def main() -> None:
     from taskrun.cli import main as run_cli
 
     run_cli(sys.argv[1:], host)
+
+
+def _start_anew_in_utf8() -> None:
+    """Becomes the same program in Python's UTF-8 mode: under another locale not every name that a file has, or a task
+    is given, could be written, while ours is UTF-8 whatever the locale. Returns only where that cannot be done.
+    """
+    import os
+
+    if sys.executable:
+        try:  # noqa: SIM105 - contextlib is slow to import
+            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+        except OSError:
+            pass  # it would be a convenience
 
 
 class _LoadedWhenUsed:

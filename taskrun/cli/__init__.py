@@ -116,6 +116,7 @@ def invoke(arguments: list[str], host: HostStart | None = None) -> int:
     except click.exceptions.Exit as exit_:
         return exit_.exit_code
     except click.ClickException as error:
+        _blame_variable(error)
         error.show()
         return error.exit_code
     except click.Abort:
@@ -127,6 +128,14 @@ def invoke(arguments: list[str], host: HostStart | None = None) -> int:
     except Exception as error:  # noqa: BLE001 - told below; whatever is not the user's mistake is our bug
         return tell(error)
     return result if isinstance(result, int) else 0
+
+
+def _blame_variable(error: click.ClickException) -> None:
+    """A value that came from the environment is that variable's mistake: the option named was not even given."""
+    if isinstance(error, click.BadParameter) and error.ctx is not None and error.param is not None:
+        source = error.ctx.get_parameter_source(error.param.name or "")
+        if source is click.core.ParameterSource.ENVIRONMENT:
+            error.param_hint = f"the variable {error.param.envvar}"
 
 
 def tell(error: Exception) -> int:

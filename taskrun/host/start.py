@@ -30,6 +30,9 @@ def fork_host() -> HostStart:
 
     Only for a process that has one thread and has imported little: the host, and the templates that it forks, keep what
     it has. Call it before ``raise_nofile_limit``, so that tasks get the limit which the user has set.
+
+    Raises:
+        OSError: The machine, or a limit of this user's, has no room for one more process or descriptor.
     """
     ours, theirs = _socketpair()
     pid = os.fork()
