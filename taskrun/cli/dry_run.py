@@ -12,7 +12,7 @@ import click
 from taskrun.model import PythonCall
 
 if TYPE_CHECKING:
-    from taskrun.model import Attempt
+    from taskrun.model import Attempt, Command
     from taskrun.resolve import Instance
     from taskrun.run.options import RunOptions
     from taskrun.run.prepare import Prepared
@@ -43,15 +43,16 @@ def _show(options: RunOptions, *, as_json: bool) -> int:
         durations=None,
         random=None,
     )
-    steps = [_step(selection.instances[name], prepared) for name in plan.order()]
+    instances = [selection.instances[name] for name in plan.order()]
     if as_json:
         import json
 
-        click.echo(json.dumps({"jobs": prepared.jobs, "limits": prepared.project.limits, "tasks": steps}, indent=2))
+        tasks = [_step(instance, _planned(instance, prepared)) for instance in instances]
+        click.echo(json.dumps({"jobs": prepared.jobs, "limits": prepared.project.limits, "tasks": tasks}, indent=2))
         return 0
-    lines = [f"{len(steps)} task{'s' * (len(steps) != 1)}, {prepared.jobs} at a time; nothing is started"]
-    for number, step in enumerate(steps, 1):
-        lines += _lines(number, step)
+    lines = [f"{len(instances)} task{'s' * (len(instances) != 1)}, {prepared.jobs} at a time; nothing is started"]
+    for number, instance in enumerate(instances, 1):
+        lines += _lines(number, instance, _planned(instance, prepared))
     click.echo("\n".join(lines))
     return 0
 
@@ -61,78 +62,101 @@ def _not_read(command: str, _env: dict[str, str]) -> str:
     return f"<shell: {command}>"
 
 
-def _step(instance: Instance, prepared: Prepared) -> dict[str, Any]:
-    resolver = prepared.resolver
+def _planned(instance: Instance, prepared: Prepared) -> Attempt | str | None:
+    """The first attempt; why there would be none; ``None``: the task is a group."""
+    if instance.is_group:
+        return None
+    spec = instance.spec
+    if spec.when:
+        why = prepared.resolver.ruled_out(instance)
+        if why is not None:
+            return why
+    slots = prepared.jobs if spec.slots is None else min(spec.slots, prepared.jobs)
+    return prepared.resolver.preview(instance, slots)
+
+
+# --- as JSON
+
+
+def _step(instance: Instance, planned: Attempt | str | None) -> dict[str, Any]:
     step: dict[str, Any] = {"task": instance.name, "needs": list(instance.needs)}
     if instance.spec.allow_failure:
         step["allow_failure"] = True
-    if instance.is_group:
+    if planned is None:
         return step | {"kind": "group"}
-    why = resolver.ruled_out(instance)
-    if why is not None:
-        return step | {"kind": "skipped", "why": why}
-    wanted = instance.spec.slots
-    slots = prepared.jobs if wanted is None else min(wanted, prepared.jobs)
-    return step | _resolved(resolver.preview(instance, slots), instance)
+    if isinstance(planned, str):
+        return step | {"kind": "skipped", "why": planned}
+    return step | _command_fields(planned.command) | _conditions(planned, instance)
 
 
-def _resolved(attempt: Attempt, instance: Instance) -> dict[str, Any]:
-    spec = instance.spec
-    command = attempt.command
-    step: dict[str, Any]
+def _command_fields(command: Command) -> dict[str, Any]:
     if isinstance(command, PythonCall):
-        step = {"kind": "python", "target": command.target, "args": list(command.args), "kwargs": command.kwargs}
-    else:
-        kind = "binary" if command.shell is None else "shell"
-        step = {"kind": kind, "argv": list(command.argv)}
-        if command.shell is not None:
-            step["shell"] = command.shell
-        if command.stdin is not None:
-            step["stdin"] = command.stdin
-    clocks = {
-        name: value
-        for name, value in (
-            ("timeout", attempt.clocks.timeout),
-            ("start-timeout", attempt.clocks.start),
-            ("idle-timeout", attempt.clocks.idle),
-            ("stall-timeout", attempt.clocks.stall),
-        )
-        if value is not None
+        return {"kind": "python", "target": command.target, "args": list(command.args), "kwargs": command.kwargs}
+    fields: dict[str, Any] = {"kind": "binary" if command.shell is None else "shell", "argv": list(command.argv)}
+    if command.shell is not None:
+        fields["shell"] = command.shell
+    if command.stdin is not None:
+        fields["stdin"] = command.stdin
+    return fields
+
+
+def _conditions(attempt: Attempt, instance: Instance) -> dict[str, Any]:
+    spec = instance.spec
+    fields: dict[str, Any] = {
+        "cwd": attempt.cwd,
+        "env": sorted(attempt.extra_env),
+        "slots": attempt.slots,
+        "grace": attempt.grace,
+        "clocks": dict(_clocks(attempt)),
+        "limits": dict(spec.limits),
+        "attempts": spec.retry.attempts,
     }
-    step |= {"cwd": attempt.cwd, "env": sorted(attempt.extra_env), "slots": attempt.slots, "grace": attempt.grace}
-    step |= {"clocks": clocks, "limits": dict(spec.limits), "attempts": spec.retry.attempts}
     if attempt.interactive:
-        step["interactive"] = True
-    return step
+        fields["interactive"] = True
+    return fields
 
 
-def _lines(number: int, step: dict[str, Any]) -> list[str]:
-    head = f"{number:>4}  {step['task']}"
-    if step["kind"] in {"group", "skipped"}:
-        note = "group" if step["kind"] == "group" else f"skipped: {step['why']}"
-        return [f"{head}  ({note})"]
-    lines = [head, f"        {_command(step)}"]
-    details = [f"in {step['cwd']}"]
-    if step["slots"] != 1:
-        details.append(f"slots {step['slots']}")
-    details += [f"{name} {amount}" for name, amount in step["limits"].items()]
-    details += [f"{name} {seconds:g}s" for name, seconds in step["clocks"].items()]
-    if step["attempts"] > 1:
-        details.append(f"up to {step['attempts']} attempts")
-    if step.get("interactive"):
-        details.append("interactive")
-    if step["env"]:
-        details.append("sets " + " ".join(step["env"]))
-    return [*lines, "        " + ", ".join(details)]
+def _clocks(attempt: Attempt) -> list[tuple[str, float]]:
+    clocks = attempt.clocks
+    named = (
+        ("timeout", clocks.timeout),
+        ("start-timeout", clocks.start),
+        ("idle-timeout", clocks.idle),
+        ("stall-timeout", clocks.stall),
+    )
+    return [(name, value) for name, value in named if value is not None]
 
 
-def _command(step: dict[str, Any]) -> str:
-    if step["kind"] == "python":
-        arguments = step.get("args") or []
-        words = [repr(value) for value in arguments] if isinstance(arguments, list | tuple) else []
-        named = step.get("kwargs") or (arguments if isinstance(arguments, dict) else {})
-        words += [f"{name}={value!r}" for name, value in named.items()]
-        return f"{step['target']}({', '.join(words)})"
-    if step["kind"] == "shell":
-        return "$ " + str(step["shell"]).replace("\n", "\n          ")
-    return "$ " + shlex.join(step["argv"])
+# --- as text
+
+
+def _lines(number: int, instance: Instance, planned: Attempt | str | None) -> list[str]:
+    head = f"{number:>4}  {instance.name}"
+    if planned is None:
+        return [f"{head}  (group)"]
+    if isinstance(planned, str):
+        return [f"{head}  (skipped: {planned})"]
+    spec = instance.spec
+    details = f"        in {planned.cwd}"
+    if planned.slots != 1:
+        details += f", slots {planned.slots}"
+    if spec.limits:
+        details += "".join([f", {name} {amount}" for name, amount in spec.limits.items()])
+    details += "".join([f", {name} {seconds:g}s" for name, seconds in _clocks(planned)])
+    if spec.retry.attempts > 1:
+        details += f", up to {spec.retry.attempts} attempts"
+    if planned.interactive:
+        details += ", interactive"
+    if planned.extra_env:
+        details += ", sets " + " ".join(sorted(planned.extra_env))
+    return [head, f"        {_command_line(planned.command)}", details]
+
+
+def _command_line(command: Command) -> str:
+    if isinstance(command, PythonCall):
+        words = [repr(value) for value in command.args]
+        words += [f"{name}={value!r}" for name, value in command.kwargs.items()]
+        return f"{command.target}({', '.join(words)})"
+    if command.shell is not None:
+        return "$ " + command.shell.replace("\n", "\n          ")
+    return "$ " + shlex.join(command.argv)

@@ -75,14 +75,39 @@ class Attempts:
         if folder is None or made is None:
             return None
         command, words = made
+        return self._attempt(instance, number, slots, command, folder.path, {**base, **words}, names)
+
+    def build_plain(self, instance: Instance, number: int, slots: int) -> Attempt | None:
+        """Put the attempt of a program together for which nothing has to be looked up; ``None``: it is no such one.
+
+        It is what ``build`` would return, at a fifth of the price: in large plans most tasks are of this kind.
+        """
+        spec = instance.spec
+        if spec.run is None or not spec.run[0] or not is_plain(spec):
+            return None
+        base = self._environments.base(interactive=spec.interactive)
+        command = BinaryCommand(argv=spec.run)
+        return self._attempt(instance, number, slots, command, self._root.path, base, self._environments.own_names)
+
+    def _attempt(
+        self,
+        instance: Instance,
+        number: int,
+        slots: int,
+        command: Command,
+        cwd: str,
+        environ: Mapping[str, str],
+        names: tuple[str, ...],
+    ) -> Attempt:
+        spec = instance.spec
         own = {"TASKRUN_TASK": instance.name, "TASKRUN_ATTEMPT": str(number), "TASKRUN_SLOTS": str(slots)}
         return Attempt(
             run=self._request.run_id,
             task=instance.name,
             number=number,
             command=command,
-            cwd=folder.path,
-            env={**base, **words, **own},
+            cwd=cwd,
+            env={**environ, **own},
             clocks=spec.clocks,
             grace=self._project.run.grace if spec.grace is None else spec.grace,
             stop_signal=spec.stop_signal,

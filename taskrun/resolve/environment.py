@@ -35,6 +35,7 @@ class Environments:
         self._mistakes = mistakes
         self._rendering = rendering
         self._own: dict[str, str] | None = None
+        self._own_names: tuple[str, ...] | None = None
         self._bases: dict[bool, dict[str, str]] = {}
         self._files: dict[str, tuple[dict[str, str], list[Diagnostic]] | str] = {}
 
@@ -55,6 +56,13 @@ class Environments:
             self._own = {name: value for name, value in table.items() if isinstance(value, str)}
         return self._own
 
+    @property
+    def own_names(self) -> tuple[str, ...]:
+        """The names that `[env]` sets."""
+        if self._own_names is None:
+            self._own_names = tuple(self.own)
+        return self._own_names
+
     def of_task(self, spec: TaskSpec, rendering: Rendering) -> tuple[dict[str, str], tuple[str, ...]]:
         """Return the environment of a task with tables of its own, and the names that these and `[env]` set.
 
@@ -63,7 +71,7 @@ class Environments:
         if not spec.env and not spec.dotenv:
             base = self.base(interactive=spec.interactive)
             rendering.names.environ = base
-            return base, tuple(self.own)
+            return base, self.own_names
         files = self._dotenv(spec, rendering)
         below = {**files, **self._caller(), **self.own}
         rendering.names.environ = below

@@ -110,6 +110,9 @@ class Resolver:
         Raises:
             LookUpError: A look-up depends on a result that is not there.
         """
+        made = self._build_plain(instance, number, slots)
+        if made is not None:
+            return made
         rendering = self._of_attempt(instance, number, slots, views, fail)
         made = self._build(instance, number, slots, rendering)
         if made is None:
@@ -118,6 +121,9 @@ class Resolver:
 
     def preview(self, instance: Instance, slots: int) -> Attempt:
         """Return the first attempt as far as it is known: what depends on results stands as it is written."""
+        made = self._build_plain(instance, 1, slots)
+        if made is not None:
+            return made
         tries = Tries(1, slots, self._extra(instance.spec) or (), lambda look_up: look_up.text)
         environ = self._request.environ
         rendering = Rendering(Names(self._sources, self._facts, environ, instance.keys, tries), fail)
@@ -262,6 +268,11 @@ class Resolver:
         tries = Tries(number, slots, self._extra(instance.spec) or (), self._results.asker(instance, views))
         environ = self._request.environ
         return Rendering(Names(self._sources, self._facts, environ, instance.keys, tries), report)
+
+    def _build_plain(self, instance: Instance, number: int, slots: int) -> Attempt | None:
+        if self._extra(instance.spec):
+            return None
+        return self._attempts.build_plain(instance, number, slots)
 
     def _build(self, instance: Instance, number: int, slots: int, rendering: Rendering) -> Attempt | None:
         arguments = self._arguments.get(instance.name, _NOTHING)

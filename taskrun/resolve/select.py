@@ -75,15 +75,16 @@ class Selector:
     def _requested(self, targets: list[Target]) -> tuple[str, ...]:
         names: dict[str, None] = {}
         for target in targets:
-            names.update(dict.fromkeys(self._names_of(target)))
+            if target.pins is None and not self._tasks[target.task].foreach:
+                names[target.task] = None
+            else:
+                names.update(dict.fromkeys(self._names_of(target)))
         return tuple(names)
 
     def _names_of(self, target: Target) -> Iterable[str]:
         spec = self._tasks[target.task]
         expansion = self._expansions.get(target.task)
         if target.pins is None:
-            if not spec.foreach:
-                return (spec.name,)
             if expansion is None:
                 return ()
             return expansion.partners({}, {}) or (spec.name,)
@@ -116,9 +117,9 @@ class Selector:
     def _closure(self, names: Iterable[str]) -> dict[str, TaskSpec]:
         """Return the tasks that are needed, in the order of the file."""
         tasks = self._tasks
-        reached = set(names)
-        stack = list(reached)
-        while stack:
+        stack = list(names)
+        reached = set(stack)
+        while stack and len(reached) < len(tasks):
             spec = tasks[stack.pop()]
             for entries, key in ((spec.needs, "needs"), (spec.finally_, "finally")):
                 for entry in entries:
