@@ -75,7 +75,10 @@ class Attempts:
         if folder is None or made is None:
             return None
         command, words = made
-        return self._attempt(instance, number, slots, command, folder.path, {**base, **words}, names)
+        environ = {**base, **words}
+        return self._attempt(
+            instance, command, number=number, slots=slots, cwd=folder.path, environ=environ, names=names
+        )
 
     def build_plain(self, instance: Instance, number: int, slots: int) -> Attempt | None:
         """Put the attempt of a program together for which nothing has to be looked up; ``None``: it is no such one.
@@ -85,16 +88,23 @@ class Attempts:
         spec = instance.spec
         if spec.run is None or not spec.run[0] or not is_plain(spec):
             return None
-        base = self._environments.base(interactive=spec.interactive)
-        command = BinaryCommand(argv=spec.run)
-        return self._attempt(instance, number, slots, command, self._root.path, base, self._environments.own_names)
+        return self._attempt(
+            instance,
+            BinaryCommand(argv=spec.run),
+            number=number,
+            slots=slots,
+            cwd=self._root.path,
+            environ=self._environments.base(interactive=spec.interactive),
+            names=self._environments.own_names,
+        )
 
     def _attempt(
         self,
         instance: Instance,
+        command: Command,
+        *,
         number: int,
         slots: int,
-        command: Command,
         cwd: str,
         environ: Mapping[str, str],
         names: tuple[str, ...],
