@@ -77,13 +77,17 @@ def usage(status: int | None, cpu: float, peak: int, leaked: Any, unkillable: An
 
 
 def leftovers(found: Any, *, killed: bool) -> tuple[Leftover, ...]:
-    """From the host's pairs of pid and command line."""
-    return tuple(Leftover(pid=pid, command=command, killed=killed) for pid, command in found)
+    """From what the host says of each."""
+    return tuple(
+        Leftover(pid=pid, command=command, killed=killed, state=state, count=count)
+        for pid, command, state, count in found
+    )
 
 
 def spawn_error(kind: str, number: int, text: str, argv: tuple[str, ...] = (), path: str | None = None) -> SpawnError:
     """From the host's ``failed``; for a command that was not found, looks for the one that was meant."""
     if kind == "not-found" and argv:
         nearest = nearest_program(argv[0], path)
-        text += f" (did you mean {nearest}?)" if nearest else ""
+        if nearest:  # before the folders, which are many
+            text = text.replace(" not found", f" not found (did you mean {nearest}?)", 1)
     return SpawnError(SpawnFailed(kind=kind, message=text, code=127 if kind == "not-found" else 126), number)

@@ -5,12 +5,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskrun.model import Leftover, State
-from taskrun.report.text import Ink, clock_time, count, percent, shell_words, short_time, stopwatch, visible
+from taskrun.report.text import (
+    Ink,
+    clock_time,
+    count,
+    percent,
+    shell_words,
+    short_time,
+    shorten,
+    stopwatch,
+    visible,
+)
 
 if TYPE_CHECKING:
     from taskrun.events import DiagnosticEvent, TaskEnd, TaskMessage, TaskProgress, TaskRetry, TaskStart
 
+_LONGEST_REASON = 160  # characters in the line at a task's end; the summary, which comes later, has all of it
 _FAILURES = frozenset({State.FAILED.value, State.TIMED_OUT.value})
+_LEFT = 3  # processes left behind that are named
 _ENDS = {
     State.SUCCEEDED.value: ("OK", "good"),
     State.FAILED.value: ("FAIL", "bad"),
@@ -45,7 +57,7 @@ def end_line(event: TaskEnd, ink: Ink) -> str:
     text, style = status_word(event.state)
     notes = []
     if event.reason and not failed_by_leak(event):
-        notes.append(visible(event.reason))
+        notes.append(shorten(visible(event.reason), _LONGEST_REASON, ink.dots))
     elif event.cause is not None:
         notes.append(f"because of {visible(event.cause)}")
     if event.attempt > 1:
@@ -86,11 +98,19 @@ def progress_line(event: TaskProgress, ink: Ink) -> str:
 
 def left_behind(leaked: tuple[Leftover, ...]) -> str:
     """``left 2 processes behind (sleep 50, cat), killed``."""
-    named = ", ".join(visible(one.command) + ("" if one.killed else f" [{one.pid}]") for one in leaked[:3])
-    more = f" and {len(leaked) - 3:,} more" if len(leaked) > 3 else ""
-    alive = sum(1 for one in leaked if not one.killed)
-    end = "killed" if not alive else "could not be killed" if alive == len(leaked) else f"{alive} could not be killed"
-    return f"left {count(len(leaked), 'process', 'processes')} behind ({named}{more}), {end}"
+    total = sum(one.count for one in leaked)
+    alive = sum(one.count for one in leaked if not one.killed)
+    first = sorted(leaked, key=lambda one: one.killed)[:_LEFT]  # who still lives is of more interest
+    named = ", ".join(map(_left_one, first))
+    more = f" and {total - len(first):,} more" if total > len(first) else ""
+    end = "killed" if not alive else "could not be killed" if alive == total else f"{alive:,} could not be killed"
+    return f"left {count(total, 'process', 'processes')} behind ({named}{more}), {end}"
+
+
+def _left_one(one: Leftover) -> str:
+    if one.killed:
+        return visible(one.command)
+    return f"{visible(one.command)} [{one.pid}{f', state {one.state}' if one.state else ''}]"
 
 
 def failed_by_leak(event: TaskEnd) -> bool:

@@ -214,7 +214,7 @@ FILES = {
     "fine": ('#!/bin/sh\necho "$PWD"\n', 0o755),
 }
 FAILURES = {
-    "'ehco', 'hi'": ("ehco: command not found in PATH=", "(did you mean echo?)"),
+    "'ehco', 'hi'": ("ehco: command not found (did you mean echo?) in PATH=", ""),
     "'./nonesuch'": ("./nonesuch: no such file (looked for in {here})", ""),
     "'./not-executable'": ("./not-executable is not executable (mode 0644); chmod +x makes it so", ""),
     "'./in'": ("./in is a folder, not a program", ""),

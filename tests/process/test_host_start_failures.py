@@ -44,7 +44,7 @@ def test_a_command_that_is_not_in_path_names_path_and_the_nearest_command(tmp_pa
     script(tmp_path / "ffmpeg", "#!/bin/sh\n")
     error = failure(("ffmpge",), env={"PATH": f"/nonexistent:{tmp_path}"})
     assert (error.failure.kind, error.failure.code) == ("not-found", 127)
-    assert str(error) == f"ffmpge: command not found in PATH=/nonexistent:{tmp_path} (did you mean ffmpeg?)"
+    assert str(error) == f"ffmpge: command not found (did you mean ffmpeg?) in PATH=/nonexistent:{tmp_path}"
 
 
 def test_the_path_of_the_task_decides_and_not_the_hosts() -> None:
