@@ -35,7 +35,7 @@ _PATIENCE = 2.0  # seconds in which what a test has stopped may disappear
 _POLL = 0.01  # seconds
 _MARK = "PYTEST_LEFT_BEHIND_MARK"
 _STARTS_PROCESSES = frozenset(
-    {"process", "contract", "cli", "anomaly"}
+    {"process", "contract", "cli", "anomaly", "faults"}
 )  # folders whose tests are searched for orphans too
 _CI_VARIABLES = frozenset(
     [

@@ -19,11 +19,11 @@ import sys
 import termios
 import textwrap
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 CTRL_C, CTRL_Z, CTRL_BACKSLASH, CTRL_S, CTRL_Q, CTRL_D = "\x03", "\x1a", "\x1c", "\x13", "\x11", "\x04"
 
@@ -109,7 +109,11 @@ class Finished:
 
 
 class Running:
-    """A command in the background, in a session of its own, its output in files so that nobody has to read it."""
+    """A command in the background, in a session of its own, its output in files so that nobody has to read it.
+
+    Attributes:
+        left_blocking: When it had ended, its standard streams were still in blocking mode.
+    """
 
     def __init__(
         self,
@@ -122,24 +126,24 @@ class Running:
         stdout: int | None = None,
     ) -> None:
         self.argv = tuple(argv)
+        self.left_blocking = True
         name = secrets.token_hex(4)
         self._out, self._err, self._in = (folder / f"{name}.{kind}" for kind in ("out", "err", "in"))
         if isinstance(stdin, bytes):
             self._in.write_bytes(stdin)
-        with (
-            open(self._in if isinstance(stdin, bytes) else os.devnull, "rb") as given,
-            self._out.open("wb") as out,
-            self._err.open("wb") as err,
-        ):
-            self.process = subprocess.Popen(
-                self.argv,
-                cwd=cwd,
-                env=dict(env),
-                stdin=stdin if isinstance(stdin, int) else given,
-                stdout=out if stdout is None else stdout,
-                stderr=err,
-                start_new_session=True,
-            )
+        # Kept open, to see afterwards what was done to them.
+        given = (self._in if isinstance(stdin, bytes) else Path(os.devnull)).open("rb")
+        out, err = self._out.open("wb"), self._err.open("wb")
+        self._streams = (given, out, err)
+        self.process = subprocess.Popen(
+            self.argv,
+            cwd=cwd,
+            env=dict(env),
+            stdin=stdin if isinstance(stdin, int) else given,
+            stdout=out if stdout is None else stdout,
+            stderr=err,
+            start_new_session=True,
+        )
 
     @property
     def pid(self) -> int:
@@ -180,11 +184,19 @@ class Running:
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"did not end within {timeout} s\n{self._so_far()!r}") from None
+        self._let_go()
         return self._so_far()
 
     def kill(self) -> None:
         """Ends it and its process group by force."""
         _kill_session(self.process)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for stream in self._streams:
+            self.left_blocking = self.left_blocking and os.get_blocking(stream.fileno())
+            stream.close()
+        self._streams = ()
 
     def _so_far(self) -> Finished:
         status = self.process.returncode
@@ -192,7 +204,12 @@ class Running:
 
 
 class Terminal:
-    """A command in a pseudo-terminal, which is its controlling terminal: keys send real signals."""
+    """A command in a pseudo-terminal, which is its controlling terminal: keys send real signals.
+
+    Attributes:
+        modes_before: The terminal's settings when it was opened.
+        modes_after: Its settings when the command had ended and all that it showed was read; ``None`` before that.
+    """
 
     def __init__(
         self, argv: Sequence[str], *, cwd: str, env: Mapping[str, str], rows: int = 24, columns: int = 100
@@ -203,6 +220,7 @@ class Terminal:
         self._master, slave = os.openpty()
         try:
             self.resize(rows, columns)
+            self.modes_before, self.modes_after = self.settings(), None
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-c", _TAKE_TERMINAL, *argv],
                 cwd=cwd,
@@ -275,6 +293,7 @@ class Terminal:
             self._read(POLL)
         while self._read(0):
             pass
+        self.modes_after = self.settings()
         return Finished(self.argv, self.process.returncode, self.text.encode(), b"")
 
     def leave_unread(self, *, timeout: float = PATIENCE) -> int:

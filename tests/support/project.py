@@ -156,6 +156,11 @@ class ProjectDir:
         last = self._running[-1] if self._running else None
         return None if last is None or last.process.poll() is None else last.finish()
 
+    @property
+    def started(self) -> tuple[Running | Terminal, ...]:
+        """All commands that were started here, in order."""
+        return tuple(self._running)
+
     def left_behind(self) -> list[str]:
         """The processes that were started here and still live, as ``pid command``; found by their environment."""
         return [f"{pid} {command_line(pid)}" for pid in _marked(self._mark)]

@@ -122,6 +122,18 @@ def wait_state(pid: int, states: str) -> None:
     wait_until(lambda: (state_of(pid) or "-") in states, f"process {pid} comes into state {states}")
 
 
+def runner_of(project: ProjectDir) -> int:
+    """The runner's pid, once the run has begun."""
+    wait_until(lambda: kinds(project), "the run has begun")
+    pid: int = events(project)[0]["pid"]
+    return pid
+
+
 def wait_gone(pid: int) -> None:
-    """Waits until a process has ended and been reaped."""
-    wait_until(lambda: not state_of(pid), f"process {pid} is gone")
+    """Waits until a process has ended and been reaped, or is left to the test itself to be reaped."""
+
+    def gone() -> bool:
+        state = state_of(pid)
+        return not state or (state == "Z" and pid in children(os.getpid()))
+
+    wait_until(gone, f"process {pid} is gone")
