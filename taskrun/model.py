@@ -299,11 +299,18 @@ Ending: TypeAlias = (
 
 
 class Leftover(Value, frozen=True, kw_only=True):
-    """A process that an attempt left behind and that was killed (or could not be)."""
+    """A process that an attempt left behind and that was killed (or could not be).
+
+    Attributes:
+        state: Of one that could not be killed: its state, one letter as ``ps`` has it; ``D`` is uninterruptible sleep.
+        count: For how many it stands: where there are too many to name, the last one named stands for the rest.
+    """
 
     pid: int
     command: str
     killed: bool = True
+    state: str = ""
+    count: int = 1
 
 
 class Outcome(Value, frozen=True, kw_only=True):

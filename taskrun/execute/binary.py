@@ -58,7 +58,7 @@ async def watch(running: Running, sink: Sink) -> Outcome:
     except trio.Cancelled:
         await running.kill_and_wait()
         raise
-    await sink.finish()
+    await sink.finish(usage)
     ending, result = None, sink.result
     if sink.own_ending is not None and usage.status is not None:
         ending, result = sink.own_ending(usage)

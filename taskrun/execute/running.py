@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 import trio
 
 from taskrun.execute.clocks import AttemptClocks
@@ -226,28 +227,30 @@ class Running:
 
     # --- the outcome
 
-    def ending(self, own: Ending) -> Ending:
+    def ending(self, own: Ending, *, died: bool = True) -> Ending:
         """What counts as the ending when ``own`` is what the process did: clocks and stops come first."""
+        killed = self._killed and died
         if self._hit is not None:
-            return ClockHit(clock=self._hit[0], after=self._hit[1], killed=self._killed)
+            return ClockHit(clock=self._hit[0], after=self._hit[1], killed=killed)
         if self._asked is not None:
-            return Stopped(reason=self._asked.reason, killed=self._killed)
+            return Stopped(reason=self._asked.reason, killed=killed)
         return own
 
     def outcome(
         self, usage: Usage, own: Ending | None = None, *, result: Any = None, log: str | None = None
     ) -> Outcome:
         """Puts the outcome together; ``own`` is what a worker reported, else the wait status speaks."""
-        if usage.status is None:
-            survivors = ", ".join(f"{left.command} ({left.pid})" for left in usage.unkillable)
-            return self.lost(f"it cannot be killed: {survivors}", log=log)
+        left = (*usage.leaked, *usage.unkillable)
+        if usage.status is None:  # nobody knows how it will end, if ever
+            ending = self.ending(Lost(why="it cannot be killed"), died=False)
+            return msgspec.structs.replace(self.without_process(ending, log=log), leaked=left)
         code, number = exit_of(usage.status)
         ending = self.ending(own if own is not None else from_status(usage.status))
         codes = self.attempt.success_codes
         state, reason = state_of(ending, codes), reason_of(ending, codes)
-        if state is State.SUCCEEDED and usage.leaked and self.attempt.leak == "fail":
-            count = len(usage.leaked)
-            state, reason = State.FAILED, f"left {count} process{'es' if count > 1 else ''} behind"
+        if state is State.SUCCEEDED and left and self.attempt.leak == "fail":
+            count = sum(one.count for one in left)
+            state, reason = State.FAILED, f"left {count:,} process{'es' if count > 1 else ''} behind"
         return Outcome(
             state=state,
             ending=ending,
@@ -258,7 +261,7 @@ class Running:
             elapsed=max(0.0, self._clock.now() - self.started),
             cpu=usage.cpu,
             max_rss=usage.max_rss,
-            leaked=usage.leaked,
+            leaked=left,
             log=log,
         )
 

@@ -228,13 +228,14 @@ class Sink:
 
     # --- the end
 
-    async def finish(self) -> None:
+    async def finish(self, usage: Usage) -> None:
         """Reads what is left: to the end, or until nothing has come for a while."""
         if self.read_first is not None:
             self.read_first()
         whole = await self._equipment.outputs.drain(self._streams, _QUIET)
         if not whole:
-            self._warn_once("its output is still held open by a process that is not its own: the rest is not read")
+            whose = "cannot be killed" if usage.unkillable else "is not its own"
+            self._warn_once(f"its output is still held open by a process that {whose}: the rest is not read")
         if self._fifo is not None:
             fifo = self._fifo.stream
             all(fifo.read_once() for _ in range(fifo.reads_of_all()))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from taskrun.host.platform import LeftOver
+
 
 class Leader:
     """The first process of an attempt; all that it starts is the attempt's too.
@@ -19,7 +23,7 @@ class Leader:
         killing: All of it is being killed.
         leak_at: When what has outlived it is killed; ``None``: nothing has, so far.
         give_up: When killing is given up.
-        leaked: What had outlived it, by pid: command line.
+        leaked: What had outlived it, for the report.
         kin: Processes seen to belong to it, dead ones included: pid to start time.
     """
 
@@ -53,5 +57,5 @@ class Leader:
         self.killing = False
         self.leak_at: float | None = None
         self.give_up = 0.0
-        self.leaked: dict[int, str] = {}
+        self.leaked: list[LeftOver] = []
         self.kin: dict[int, int] = {}

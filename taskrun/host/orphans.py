@@ -7,13 +7,13 @@ from time import monotonic
 
 from taskrun.host.marks import marks_of
 from taskrun.host.signals import signal
+from taskrun.host.sweep import NAMED, reap, with_rest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from taskrun.host.platform import Platform, Seen
+    from taskrun.host.platform import LeftOver, Platform, Seen
 
 _BURST = 0.02  # seconds
-_NAMED = 32
 
 
 class Orphans:
@@ -28,7 +28,13 @@ class Orphans:
         self._platform = platform
         self._leave_alone = leave_alone
         self._strangers: set[int] = set()
-        self.killed: dict[int, str] = {}
+        self._named: dict[int, LeftOver] = {}
+        self._more: set[int] = set()
+
+    @property
+    def killed(self) -> list[LeftOver]:
+        """What was killed so far."""
+        return with_rest(list(self._named.values()), len(self._more))
 
     def adopted_round(self) -> bool:
         """Kills and reaps what has come to us (we are a subreaper), for a short while; whether anything was left.
@@ -49,7 +55,7 @@ class Orphans:
                     self._name(seen)
                     os.kill(pid, signal.SIGKILL)  # at once, and safely: it is our child
                     hit.add(pid)
-            hit = {pid for pid in hit if not _reaped(pid)}
+            hit = {pid for pid in hit if not reap(pid)}
             if monotonic() >= until or not new:
                 self._kill_below(hit)
                 return True
@@ -94,13 +100,9 @@ class Orphans:
         return self._platform.signal(seen, signal.SIGKILL)
 
     def _name(self, seen: Seen) -> None:
-        if not seen.dead and seen.pid not in self.killed and len(self.killed) < _NAMED:
-            self.killed[seen.pid] = self._platform.command(seen.pid)
-
-
-def _reaped(pid: int) -> bool:
-    """Reaps one child if it has ended; True: there is no such child now."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
+        if seen.dead or seen.pid in self._named:
+            return
+        if len(self._named) < NAMED:
+            self._named[seen.pid] = (seen.pid, self._platform.command(seen.pid), "", 1)
+        else:
+            self._more.add(seen.pid)

@@ -6,6 +6,10 @@ Nothing else in the package reads ``/proc``, calls ``prctl`` or runs ``ps``.
 
 from __future__ import annotations
 
+LeftOver = tuple[int, str, str, int]
+"""What is said of a process that was left: pid, command, its state's letter where it could not be killed, and for how
+many it stands: where there are too many to name, the last one named stands for the rest."""
+
 
 class Seen:
     """A process as it was at one look.

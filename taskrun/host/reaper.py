@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import time
 
 from taskrun.host.kinship import Kinship
 from taskrun.host.loop import now
 from taskrun.host.marks import marks_of
 from taskrun.host.signals import signal
+from taskrun.host.sweep import Sweep, name_all, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,16 +16,15 @@ if TYPE_CHECKING:
 
     from taskrun.host.leader import Leader
     from taskrun.host.loop import Loop
-    from taskrun.host.platform import Platform, Seen
+    from taskrun.host.platform import LeftOver, Platform, Seen
 
 LEAK_WINDOW = 0.2  # seconds between a leader's exit and the killing of what holds on
 GIVE_UP = 5.0  # seconds of killing, after which a process counts as unkillable
 _BURST = 0.02  # seconds that one round of killing may keep the host from its other duties
 _SETTLED = 0.003  # seconds without anything new after which such a round is over
-_NAMED = 32  # left-over processes that are named per attempt
 
-Ended = tuple[int | None, float, int, list[tuple[int, str]], list[tuple[int, str]]]
-"""Wait status (None: it could not be killed), CPU seconds, peak bytes, leaked, unkillable: both (pid, command)."""
+Ended = tuple[int | None, float, int, "list[LeftOver]", "list[LeftOver]"]
+"""Wait status (None: it could not be killed), CPU seconds, peak bytes, leaked, unkillable."""
 
 
 class Reaper:
@@ -55,6 +54,7 @@ class Reaper:
         self._by_pid: dict[int, Leader] = {}
         self._others: dict[int, Callable[[], None]] = {}
         self._own: set[int] = set()
+        self._hopeless: dict[int, int] = {}  # what no kill has helped against: pid to start time
 
     # --- who is ours ---
 
@@ -125,13 +125,13 @@ class Reaper:
             return pid not in self._own
         if self._forks_open():
             return False
-        return _reap(pid)
+        return reap(pid)
 
     def _reap_strangers(self) -> bool:
         """Reaps ended children that nobody waits for, each by its pid; whether there was one."""
         if self._forks_open():
             return False
-        reaped = [pid for pid in self._platform.children() - self._own if _reap(pid)]
+        reaped = [pid for pid in self._platform.children() - self._own if reap(pid)]
         return bool(reaped)
 
     # --- what outlives a leader ---
@@ -160,14 +160,14 @@ class Reaper:
         """The leader is dead: the attempt has ended if nothing else of it lives; else that has some time left."""
         left, unsure = self._left(leader)
         if not left and not unsure:
-            self._bury(leader, [])
+            self._bury(leader)
             return
         delay = 0.05
         if left and not leader.asked:
             if leader.leak_at is None:
                 leader.leak_at = now() + LEAK_WINDOW
             elif now() >= leader.leak_at:
-                self._note_leak(leader, left)
+                leader.leaked = name_all(self._platform, left)
                 self.kill(leader)
                 return
             delay = max(0.002, min(0.02, leader.leak_at - now()))
@@ -182,11 +182,6 @@ class Reaper:
         if leader.id in self.leaders and not leader.killing:
             self._reap_strangers()
             self._settle(leader)
-
-    def _note_leak(self, leader: Leader, left: list[Seen]) -> None:
-        for seen in left:
-            if len(leader.leaked) < _NAMED:
-                leader.leaked[seen.pid] = self._platform.command(seen.pid)
 
     # --- signals ---
 
@@ -220,16 +215,17 @@ class Reaper:
         _signal_group(leader.pid, signal.SIGKILL)
         self._snipe(leader)
         left, unsure = self._left(leader)
+        left += self.kin.below(leader)  # a leader that does not die has not lost its children to us
         for seen in left:
             self._platform.signal(seen, signal.SIGKILL)
         leader.exited = leader.exited or self._platform.exited(leader.pid) is True
         self._reap_strangers()
         if leader.exited and not left and not unsure:
-            self._bury(leader, [])
+            self._bury(leader)
         elif now() < leader.give_up:
             self._loop.after(0.002, lambda: self._kill_again(leader))
         else:
-            self._bury(leader, [(seen.pid, self._platform.command(seen.pid)) for seen in left[:_NAMED]])
+            self._give_up(leader, left)
 
     def _snipe(self, leader: Leader) -> None:
         """Kills adopted children of the attempt the moment they come, for a short while.
@@ -256,7 +252,7 @@ class Reaper:
                 return  # nobody is left who could have a child that we have not seen
             if not self._forks_open():
                 for pid in gone:
-                    _reap(pid)
+                    reap(pid)
                 hit -= gone
 
     def _kill_again(self, leader: Leader) -> None:
@@ -280,7 +276,14 @@ class Reaper:
 
     # --- the end of an attempt ---
 
-    def _bury(self, leader: Leader, unkillable: list[tuple[int, str]]) -> None:
+    def _give_up(self, leader: Leader, left: list[Seen]) -> None:
+        """Some of it cannot be killed: it is named, and lives on below us, until it dies at last."""
+        itself = None if leader.exited else self._platform.look(leader.pid)
+        stuck = {seen.pid: seen for seen in ([itself] if itself else []) + left}
+        self._hopeless.update((pid, seen.start) for pid, seen in stuck.items())
+        self._bury(leader, name_all(self._platform, list(stuck.values()), stuck=True))
+
+    def _bury(self, leader: Leader, unkillable: list[LeftOver] | None = None) -> None:
         """Reaps the leader and reports; after this its pid may be anybody's."""
         status: int | None = None
         cpu, peak = 0.0, 0
@@ -289,61 +292,33 @@ class Reaper:
             _pid, status, usage = os.wait4(leader.pid, 0)
             cpu, peak = usage.ru_utime + usage.ru_stime, self._platform.peak(usage.ru_maxrss)
         else:
-            unkillable.append((leader.pid, self._platform.command(leader.pid)))
             self.add_other(leader.pid, lambda: self._reap_late(leader.pid))
         del self.leaders[leader.id], self._by_pid[leader.pid]
         self.kin.remove(leader)
-        self._ended(leader, (status, cpu, peak, list(leader.leaked.items()), unkillable))
+        self._ended(leader, (status, cpu, peak, leader.leaked, unkillable or []))
 
     def _reap_late(self, pid: int) -> None:
-        _reap(pid)
+        reap(pid)
         self.remove_other(pid)
 
     # --- the end of the run ---
 
-    def sweep(self, seconds: float, skip: set[int]) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
+    def sweep(self, seconds: float, skip: set[int], *, patient: bool = False) -> tuple[list[LeftOver], list[LeftOver]]:
         """Kills and reaps everything below us, until there is nothing or the time is over.
 
         Args:
             seconds: How long to try.
             skip: Children that are ours by nature (templates): killed, but not named.
+            patient: Waits also for what no kill has helped against before.
 
         Returns:
-            What was killed, and what could not be: (pid, command) each.
+            What was killed, and what could not be.
         """
-        until = now() + seconds
-        named: dict[int, str] = {}
-        before: set[int] = set()
-        delay = 0.0002
         for leader in self.leaders.values():
             _signal_group(leader.pid, signal.SIGKILL)
-        while children := self._platform.children():
-            for pid in children - before:  # at once, since some fork and exit all the time; they fall to us
-                if pid not in skip and len(named) < _NAMED and not self._platform.exited(pid):
-                    named[pid] = self._platform.command(pid)
-                os.kill(pid, signal.SIGKILL)
-            gone = {pid for pid in children if _reap(pid)}
-            if not children - before:  # nothing new: look deeper, in case one of them cannot be killed
-                alive = [seen for seen in self._platform.tree(children - gone) if not seen.dead]
-                for seen in alive:
-                    self._platform.signal(seen, signal.SIGKILL)
-                if now() >= until:
-                    stuck = [(seen.pid, self._platform.command(seen.pid)) for seen in alive]
-                    return [(pid, text) for pid, text in named.items() if pid not in dict(stuck)], stuck
-                time.sleep(delay)
-                delay = min(2 * delay, 0.05)
-            else:
-                delay = 0.0002
-            before = children - gone
-        return list(named.items()), []
-
-
-def _reap(pid: int) -> bool:
-    """Reaps one child if it has ended; True: there is no such child now."""
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] == pid
-    except ChildProcessError:
-        return True
+        sweep = Sweep(self._platform, skip, {} if patient else self._hopeless)
+        sweep.run(seconds)
+        return sweep.killed, sweep.stuck
 
 
 def _signal_group(pid: int, number: int) -> None:

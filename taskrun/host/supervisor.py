@@ -346,6 +346,6 @@ class Supervisor:
 
     def _last_sweep(self) -> None:
         """Stays behind until nothing is left: who cannot be killed now can be when its system call returns."""
-        while self.reaper.sweep(SWEEP, set())[1]:
+        while self.reaper.sweep(SWEEP, set(), patient=True)[1]:
             pass
         self._finished = True

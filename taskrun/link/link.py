@@ -301,7 +301,7 @@ class Link:
             while left:
                 left = orphans.adopted_round() if self._adopt else orphans.marked_round(self._token, leaders)
                 await trio.sleep(0.001)
-        self.swept = leftovers(orphans.killed.items(), killed=True)
+        self.swept = leftovers(orphans.killed, killed=True)
 
     async def _part(self) -> None:
         """The host has ended as it was asked to. One that could not kill something stays behind, alone."""

@@ -455,7 +455,7 @@ def test_what_cannot_be_killed_is_named_and_does_not_hold_the_run_up(monkeypatch
         while not ended:
             assert time.monotonic() < until
             turns.step()
-        assert ended == [(None, 0.0, 0, [], [(pid, "sleep 60")])]
+        assert ended == [(None, 0.0, 0, [], [(pid, "sleep 60", "S", 1)])]
     finally:
         os.kill(pid, signal.SIGKILL)
         census.wait_until(lambda: platform.exited(pid))
