@@ -204,16 +204,22 @@ class Attempt(Value, frozen=True, kw_only=True):
 
 
 class Exited(Value, frozen=True, kw_only=True, tag="exited"):
-    """The process ended by itself."""
+    """The process ended by itself.
+
+    Attributes:
+        out_of_memory: The kernel had killed a process for want of memory; ``None``: not known, or not asked.
+    """
 
     code: int
+    out_of_memory: bool | None = None
 
 
 class Signaled(Value, frozen=True, kw_only=True, tag="signaled"):
-    """A signal that was not ours ended it."""
+    """A signal that was not ours ended it; ``out_of_memory`` as of ``Exited``."""
 
     signal: int
     core_dumped: bool = False
+    out_of_memory: bool | None = None
 
 
 class Returned(Value, frozen=True, kw_only=True, tag="returned"):

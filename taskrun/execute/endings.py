@@ -61,13 +61,14 @@ def state_of(ending: Ending, success_codes: tuple[int, ...]) -> State:
 def reason_of(ending: Ending, success_codes: tuple[int, ...]) -> str:
     """One clause for people; empty for a success."""
     match ending:
-        case Exited(code=code):
-            return "" if code in success_codes else f"exit {code}"
+        case Exited(code=code, out_of_memory=known):
+            return "" if code in success_codes else f"exit {code}" + (" (SIGKILL: out of memory)" if known else "")
         case Returned():
             return ""
+        case Signaled(signal=signal.SIGKILL, out_of_memory=known):
+            return f"killed by SIGKILL (not by taskrun{_MEMORY_WORDS[known]})"
         case Signaled(signal=number, core_dumped=dumped):
-            hint = " (not by taskrun; out of memory?)" if number == signal.SIGKILL else ""
-            return f"killed by {signal_name(number)}" + (" (core dumped)" if dumped else "") + hint
+            return f"killed by {signal_name(number)}" + (" (core dumped)" if dumped else "")
         case Raised(kind=kind, type_names=names, message=message):
             return _raised(kind, names[0] if names else "exception", message)
         case NoResult(why=why):
@@ -97,6 +98,7 @@ def _raised(kind: str, name: str, message: str) -> str:
     return f"{name}: {first}" if first else name
 
 
+_MEMORY_WORDS = {True: "; out of memory", False: "", None: "; out of memory?"}
 _CLOCK_WORDS = {
     Clock.TIMEOUT: "timed out after {}",
     Clock.START: "no output or progress within {} of its start",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskrun.execute.fifo import Fifos
+from taskrun.execute.memory_kills import MemoryKills
 from taskrun.execute.pump import Pump
 from taskrun.execute.running import Running
 
@@ -52,10 +53,11 @@ class Equipment:
         self.outputs = Pump()
         self.controls = Pump()
         self.fifos = Fifos(self.controls)
+        self.memory_kills = MemoryKills()
 
     def running(self, attempt: Attempt) -> Running:
         """A new attempt under way."""
-        return Running(attempt, self.link, self.clock)
+        return Running(attempt, self.link, self.clock, self.memory_kills.explain)
 
     def close(self) -> None:
         """When no attempt is under way any more."""

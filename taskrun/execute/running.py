@@ -72,9 +72,18 @@ class Running:
         on_tick: Called several times a second.
         describe: Called once when a clock has run out, before anything is stopped: writes what the process is doing
             to the attempt's log.
+
+    Args:
+        explain: Adds what is known of an ending that was nobody's wish.
     """
 
-    def __init__(self, attempt: Attempt, control: Control, clock: RunClock) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        control: Control,
+        clock: RunClock,
+        explain: Callable[[Ending], Ending] = lambda ending: ending,
+    ) -> None:
         now = clock.now()
         self.attempt = attempt
         self.clocks = AttemptClocks(attempt.clocks, now)
@@ -86,6 +95,7 @@ class Running:
         self.gone = False  # the end was seen: too late to stop it
         self.control = control
         self._clock = clock
+        self._explain = explain
         self._scope: trio.CancelScope | None = None
         self._request: StopRequest | None = None
         self._asked: StopRequest | None = None
@@ -234,7 +244,7 @@ class Running:
             return ClockHit(clock=self._hit[0], after=self._hit[1], killed=killed)
         if self._asked is not None:
             return Stopped(reason=self._asked.reason, killed=killed)
-        return own
+        return self._explain(own)
 
     def outcome(
         self, usage: Usage, own: Ending | None = None, *, result: Any = None, log: str | None = None

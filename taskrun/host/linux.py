@@ -146,6 +146,15 @@ class Linux(Platform):
             line = b"[" + name + b"]" if name else b""
         return "".join(c if c.isprintable() else "?" for c in line.decode("utf-8", "replace")[:200])
 
+    def memory_kills(self) -> int | None:
+        """Of this process's control group, where memory is counted by group, else of the whole machine."""
+        path, key = counter_of_memory_kills(_read("/proc/self/cgroup") or b"", "/sys/fs/cgroup")
+        words = (_read(path) or b"").split()
+        try:
+            return int(words[words.index(key) + 1])
+        except (ValueError, IndexError):
+            return None
+
     def describe(self, pid: int) -> list[str]:
         """State, where it sleeps in the kernel, its system call, its threads."""
         seen = self.look(pid)
@@ -175,6 +184,34 @@ _STATES = {
     "Z": "Z (ended, not reaped by its parent)",
     "I": "I (idle)",
 }
+
+
+def counter_of_memory_kills(groups: bytes, root: str) -> tuple[str, bytes]:
+    """The file in which the kernel counts the kills, and the word before the number.
+
+    Version 2 of control groups counts what is below a group with it, so that the nearest one above that counts will do;
+    in a container the path may begin outside of what is mounted.
+
+    Args:
+        groups: Content of ``/proc/self/cgroup``.
+        root: Where control groups are mounted.
+    """
+    for line in groups.decode("utf-8", "replace").splitlines():
+        _number, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            mount, name = f"{root}/memory", "memory.oom_control"
+        elif not controllers:
+            mount, name = root, "memory.events"
+        else:
+            continue
+        while True:
+            file = f"{mount}{path.rstrip('/')}/{name}"
+            if os.path.exists(file):
+                return file, b"oom_kill"
+            if path in {"", "/"}:
+                break
+            path = os.path.dirname(path)
+    return "/proc/vmstat", b"oom_kill"
 
 
 def prctl(option: int, argument: int | bytes) -> bool:

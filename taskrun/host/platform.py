@@ -112,6 +112,10 @@ class Platform:
         """Its command line for people, or its name, at most 200 characters; empty if it is gone."""
         raise NotImplementedError
 
+    def memory_kills(self) -> int | None:
+        """How many processes the kernel has killed so far, here, for want of memory; ``None``: nobody counts."""
+        return None
+
     def describe(self, pid: int) -> list[str]:
         """What it is doing, for people: a line and, where the platform tells, details below it."""
         raise NotImplementedError

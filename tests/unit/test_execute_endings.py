@@ -39,6 +39,13 @@ INTERRUPT = CancelReason(kind=CancelKind.SIGNAL, detail="SIGINT")
             State.FAILED,
             "killed by SIGKILL (not by taskrun; out of memory?)",
         ),
+        (
+            Signaled(signal=signal.SIGKILL, out_of_memory=True),
+            State.FAILED,
+            "killed by SIGKILL (not by taskrun; out of memory)",
+        ),
+        (Signaled(signal=signal.SIGKILL, out_of_memory=False), State.FAILED, "killed by SIGKILL (not by taskrun)"),
+        (Exited(code=137, out_of_memory=True), State.FAILED, "exit 137 (SIGKILL: out of memory)"),
         (Returned(), State.SUCCEEDED, ""),
         (Raised(type_names=("OSError",), message="no\nreally"), State.FAILED, "OSError: no"),
         (Raised(type_names=(), message="", kind="retry"), State.FAILED, "asked for another attempt"),
