@@ -68,14 +68,15 @@ def main() -> None:
 
 
 def _start_anew_in_utf8() -> None:
-    """Becomes the same program in Python's UTF-8 mode: under another locale not every name that a file has, or a task
-    is given, could be written, while ours is UTF-8 whatever the locale. Returns only where that cannot be done.
+    """Becomes the same program in Python's UTF-8 mode; returns only where that cannot be done.
+
+    The file is UTF-8 whatever the locale, and in another encoding not everything that a task is given could be written.
     """
     import os
 
     if sys.executable:
         try:  # noqa: SIM105 - contextlib is slow to import
-            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+            os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])  # noqa: S606 - ourselves
         except OSError:
             pass  # it would be a convenience
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taskrun import events
 from taskrun.record import liveness
-from taskrun.record.places import write_all
+from taskrun.record.places import was_removed, write_all
 
 if TYPE_CHECKING:
     from taskrun.model import Clockwork
@@ -30,6 +30,7 @@ class EventLog:
     """
 
     def __init__(self, path: str, clock: Clockwork, trouble: Trouble) -> None:
+        self._path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         liveness.claim(self._fd)
         self._clock = clock
@@ -66,6 +67,11 @@ class EventLog:
         except OSError as error:
             self._failed = True
             self._trouble.tell("events", "the events are not recorded from here on", error)
+
+    @property
+    def removed(self) -> bool:
+        """Whether somebody has taken the file away under way."""
+        return was_removed(self._path, self._fd)
 
     def close(self) -> None:
         """Flushes, and gives up the claim."""

@@ -8,6 +8,8 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from taskrun import events
 from taskrun.model import ResourceError
 from taskrun.record import history, liveness, places, pruning, summary
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from taskrun.model import Clockwork
 
 _RESERVE = 16 * 1024  # kept for the last run.json, should the disk be full by then
+_NAMED = 3
 
 
 class NoLog:
@@ -44,8 +47,8 @@ class NoLog:
 class RunFolder:
     """Records one run. Only ``create`` raises; whatever fails later is told to ``warn`` once, and the run goes on.
 
-    The order is: ``create``, ``begin``, any number of ``write`` and ``attempt_log``, ``close``. Whoever drives it
-    calls ``flush`` no later than ``due``.
+    The order is: ``create``, ``begin``, any number of ``write`` and ``attempt_log``, ``seal``, the ``write`` of the
+    last event, ``close``. Whoever drives it calls ``flush`` no later than ``due``.
 
     Attributes:
         id: The run's.
@@ -86,7 +89,8 @@ class RunFolder:
         self._unindexed_since = 0.0
         self._summary = summary.RunSummary(id=run_id, state="running")
         self._tasks: dict[str, summary.TaskSummary] = {}
-        self._end: tuple[events.RunEnd, float] | None = None
+        self._removed: list[str] = []
+        self._sealed: tuple[events.RunEnd, tuple[str, ...]] | None = None
         self._closed = False
 
     @classmethod
@@ -133,6 +137,11 @@ class RunFolder:
         return tuple(self._trouble.clauses)
 
     @property
+    def failed(self) -> bool:
+        """Whether something could not be written."""
+        return self._trouble.failed
+
+    @property
     def due(self) -> float | None:
         """When ``flush`` should be called at the latest, by the clock; ``None``: nothing waits."""
         waiting = self._unindexed_since + 0.1 if self._unindexed else None
@@ -164,15 +173,16 @@ class RunFolder:
             asked=asked,
             plan=start.tasks,
         )
-        self._write_summary(durable=False)  # the run begins at once: after a loss of power it would be aborted anyway
+        # The run begins at once: after a loss of power it would be aborted anyway. And the reserve is for its end.
+        self._write_summary(durable=False)
 
     def write(self, stamped: events.Stamped) -> None:
         """Records an event, in the order in which they come."""
         event = stamped.event
         if type(event) is events.TaskEnd:
             self._tasks[event.task] = summary.of_task(event)
-        elif type(event) is events.RunEnd:
-            self._end = (event, stamped.ts)
+        elif type(event) is events.RunEnd and (self._sealed is None or self._sealed[0] != event):
+            self.seal(lambda: event, stamped.ts)
         self._events.write(stamped)
 
     def attempt_log(self, task: str, attempt: int, *, cap: int | bool | None = None) -> AttemptLog | NoLog:
@@ -205,8 +215,33 @@ class RunFolder:
             log.flush()
         self._unindexed.clear()
 
+    def seal(self, how: Callable[[], events.RunEnd], ts: float) -> events.RunEnd:
+        """Ends all of the record but its last event, so that what goes wrong with it can be told before that.
+
+        Args:
+            how: Called for how the run has ended, again where that could not be written; it may ask ``failed``.
+            ts: Seconds since the epoch.
+
+        Returns:
+            The event to write as the last one.
+        """
+        for log in list(self._logs):
+            log.close()
+        self.flush()
+        self._index.close()
+        if self._sealed is None:
+            self._look_for_removed()
+            history.add(self.state, summary.durations(self._tasks))
+        end = self._finish(how(), ts)
+        if not self._gone and not self._write_summary(durable=True):
+            end = self._finish(how(), ts)
+            self._write_into_reserve()
+        self._sealed = (end, self.troubles)
+        self._unreserve()
+        return end
+
     def close(self) -> None:
-        """Ends the record, and adds to the history. Without a ``run.end`` before, the run will read as aborted."""
+        """Ends the record. Without a ``run.end`` before, the run will read as aborted."""
         if self._closed:
             return
         self._closed = True
@@ -214,13 +249,28 @@ class RunFolder:
             log.close()
         self.flush()
         self._index.close()
-        if self._end is not None:
-            end, ts = self._end
-            self._summary = summary.finished(self._summary, end, ts, self._tasks, self.troubles)
-            self._write_summary(durable=True)
-            history.add(self.state, summary.durations(self._tasks))
         self._unreserve()
         self._events.close()  # last: with it goes the claim
+        if self._sealed is not None and self._sealed[1] != self.troubles and not self._gone:
+            self._summary = msgspec.structs.replace(self._summary, trouble=self.troubles)
+            self._write_summary(durable=False)
+
+    def _finish(self, end: events.RunEnd, ts: float) -> events.RunEnd:
+        self._summary = summary.finished(self._summary, end, ts, self._tasks, self.troubles)
+        return end
+
+    def _look_for_removed(self) -> None:
+        """Tells what others have taken away under way. What was written then is lost, and no failure of ours."""
+        removed = [*self._removed, *([places.EVENTS] if self._events.removed else [])]
+        if self._gone:
+            self._trouble.note(f"the record was removed while it was written: {self.path}")
+        elif removed:
+            named = ", ".join(removed[:_NAMED]) + (f" and {len(removed) - _NAMED:,} more" * (len(removed) > _NAMED))
+            self._trouble.note(f"removed while the run wrote to it: {named}")
+
+    @property
+    def _gone(self) -> bool:
+        return not os.path.isdir(self.path)
 
     def _since_begin(self) -> float:
         return self._clock() - self._began
@@ -231,16 +281,23 @@ class RunFolder:
         self._unindexed.add(log)
 
     def _forget(self, log: AttemptLog) -> None:
+        if log.removed and log.path is not None:
+            self._removed.append(log.path)
         self._logs.discard(log)
         self._unindexed.discard(log)
 
-    def _write_summary(self, *, durable: bool) -> None:
-        path = os.path.join(self.path, places.SUMMARY)
+    def _write_summary(self, *, durable: bool) -> bool:
+        """Whether it could be done; if not, that was told."""
         try:
-            places.write_whole(path, summary.encode(self._summary), durable=durable)
+            places.write_whole(self._summary_path, summary.encode(self._summary), durable=durable)
         except OSError as error:
             self._trouble.tell("summary", "run.json could not be written", error)
-            self._write_into_reserve(path)
+            return False
+        return True
+
+    @property
+    def _summary_path(self) -> str:
+        return os.path.join(self.path, places.SUMMARY)
 
     @property
     def _reserve_path(self) -> str:
@@ -263,7 +320,7 @@ class RunFolder:
                 raise
             self._unreserve()
 
-    def _write_into_reserve(self, path: str) -> None:
+    def _write_into_reserve(self) -> None:
         """The last resort: as much of the summary as fits into the room that was taken."""
         for value in (self._summary, summary.shortened(self._summary)):
             data = summary.encode(value)
@@ -275,7 +332,7 @@ class RunFolder:
                     places.write_all(fd, data.ljust(_RESERVE))
                 finally:
                     os.close(fd)
-                os.rename(self._reserve_path, path)
+                os.rename(self._reserve_path, self._summary_path)
             except OSError:
                 pass  # told already
             return

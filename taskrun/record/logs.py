@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from taskrun.record.places import LOGS, write_all
+from taskrun.record.places import LOGS, was_removed, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +57,13 @@ class IndexFile:
             self._trouble.tell("logs", "the index of the logs could not be written", error)
 
     def close(self) -> None:
-        """Ends it."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        """Ends it. Never raises."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            try:
+                os.close(fd)
+            except OSError as error:  # network file systems report a full disk here
+                self._trouble.tell("logs", "the index of the logs may lack its end", error)
 
 
 class AttemptLog:
@@ -70,6 +73,7 @@ class AttemptLog:
         path: The log's path relative to the run's folder, for ``Outcome.log``; ``None`` as long as nothing was written.
         written: Bytes that came, whether or not they were kept.
         truncated: Why the log ends early; ``None``: it does not.
+        removed: Once closed: somebody had taken the file away meanwhile.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class AttemptLog:
         self.path: str | None = None
         self.written = 0
         self.truncated: str | None = None
+        self.removed = False
         self._relative = os.path.join(LOGS, name)
         self._file = os.path.join(folder, LOGS, name)
         self._name = name
@@ -137,9 +142,10 @@ class AttemptLog:
         if self._tail is not None and self._tail.started:
             self._assemble(self._tail)
         if self._fd is not None:
+            self.removed = was_removed(self._file, self._fd)
             try:
                 os.close(self._fd)
-            except OSError as error:  # network file systems report a full disk here
+            except OSError as error:
                 self._truncate(error)
             self._fd = None
         self._closed(self)
@@ -165,7 +171,7 @@ class AttemptLog:
         try:
             fd = os.open(self._file, _FLAGS, 0o600)
         except FileNotFoundError:
-            os.makedirs(os.path.dirname(self._file), mode=0o700, exist_ok=True)
+            os.mkdir(os.path.dirname(self._file), 0o700)  # not the run's folder, if somebody took that away
             fd = os.open(self._file, _FLAGS, 0o600)
         self.path = self._relative
         return fd
@@ -307,9 +313,9 @@ class _Tail:
 
     def close(self) -> None:
         """Leaves the files where they are."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
 
 
 def segment_path(log: str, offset: int) -> str:

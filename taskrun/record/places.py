@@ -151,6 +151,16 @@ def write_all(fd: int, data: bytes) -> None:
         written += os.write(fd, memoryview(data)[written:])
 
 
+def was_removed(path: str, fd: int) -> bool:
+    """Whether an open file is no longer the one at its path; where that cannot be told, it is."""
+    try:
+        return os.stat(path).st_ino != os.fstat(fd).st_ino
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
 def sync_folder(path: str) -> None:
     """Makes a rename in it durable; file systems that cannot do that are left to themselves."""
     fd = os.open(path or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,14 @@ class Trouble:
 
     Attributes:
         clauses: All that was told, in order. Not empty: the record is not whole.
+        failed: Something could not be written. What others took away again is told, and is no failure of ours.
     """
 
     def __init__(self, warn: Callable[[str], None]) -> None:
         self._warn = warn
         self._told: set[tuple[str, int | None]] = set()
         self.clauses: list[str] = []
+        self.failed = False
 
     def tell(self, what: str, detail: str, error: OSError) -> None:
         """Reports that something could not be written, unless the same was told before.
@@ -36,6 +39,11 @@ class Trouble:
             return
         self._told.add((what, error.errno))
         why = os.strerror(error.errno) if error.errno else str(error)
-        clause = f"{detail}: {why[:1].lower()}{why[1:]}"
+        # Where a file that we make has no folder any more, somebody took it away.
+        self.failed = self.failed or error.errno != errno.ENOENT
+        self.note(f"{detail}: {why[:1].lower()}{why[1:]}")
+
+    def note(self, clause: str) -> None:
+        """Tells what is missing from the record through no failure of ours."""
         self.clauses.append(clause)
         self._warn(clause)

@@ -138,6 +138,13 @@ def affordable(jobs: int) -> int:
     return jobs if soft == resource.RLIM_INFINITY else max(1, min(jobs, (soft - 64) // 6))
 
 
+def fewer_jobs(jobs: int, wanted: int) -> tuple[str, ...]:
+    """A warning where there are descriptors for fewer attempts at once than there should be."""
+    if jobs >= wanted:
+        return ()
+    return (f"only {jobs} task{'s' * (jobs != 1)} at once instead of {wanted}: too few open files are allowed",)
+
+
 def _cgroup_quota() -> int | None:
     """Whole CPUs that the cgroup's quota amounts to (rounded up), or ``None``."""
     try:

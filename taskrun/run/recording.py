@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from taskrun.events import RunStart
@@ -14,7 +15,7 @@ from taskrun.run.prepare import state_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from taskrun.events import Stamped
+    from taskrun.events import RunEnd, Stamped
     from taskrun.record.checkpoints import Checkpoints
     from taskrun.run.setting import Setting
 
@@ -60,7 +61,7 @@ class Recording:
     @property
     def failed(self) -> bool:
         """Whether something could not be recorded."""
-        return bool(self.folder.troubles)
+        return self.folder.failed
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -78,6 +79,10 @@ class Recording:
         if type(stamped.event) is RunStart:
             self.folder.begin(stamped.event, self._asked, stamped.ts)
         self.folder.write(stamped)
+
+    def seal(self, how: Callable[[], RunEnd]) -> RunEnd:
+        """Ends the record but for the last event, which is returned; ``how`` may ask what ``failed`` until then."""
+        return self.folder.seal(how, time.time())
 
     def tick(self) -> None:
         """Brings the files up to now, several times a second, for whoever follows them."""

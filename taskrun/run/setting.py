@@ -82,6 +82,14 @@ def display_options(options: RunOptions) -> Options:
     )
 
 
+def one_named(selection: Selection) -> str | None:
+    """The one instance that was asked for, if it was one that writes: a group has no output to stream."""
+    if len(selection.requested) != 1:
+        return None
+    (name,) = selection.requested
+    return None if selection.instances[name].is_group else name
+
+
 def display(setting: Setting, named: str | None) -> Settings:
     """How the run is shown, once it is known which one task it is about, if it is about one.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from taskrun.config.wording import spoken
-from taskrun.events import RunCancel, RunEnd, RunResume, RunStart, RunSuspend, TaskOutput
+from taskrun.events import RunCancel, RunResume, RunStart, RunSuspend, TaskOutput
 from taskrun.execute.clocks import RunClock
 from taskrun.execute.equipment import Equipment
 from taskrun.execute.local import LocalExecutor
@@ -25,14 +25,14 @@ from taskrun.report.events_out import open_events
 from taskrun.report.writer import Writer
 from taskrun.resolve import LookUpError
 from taskrun.run.about import about_tasks
+from taskrun.run.closing import Closing
 from taskrun.run.facts import Facts
-from taskrun.run.options import RunResult
 from taskrun.run.parent import watch_parent
-from taskrun.run.prepare import affordable
+from taskrun.run.prepare import affordable, fewer_jobs
 from taskrun.run.python import template_of
 from taskrun.run.recording import Recording, known_durations
-from taskrun.run.setting import display
-from taskrun.run.status import BUG, Tally, of_the_task
+from taskrun.run.setting import display, one_named
+from taskrun.run.status import Tally
 from taskrun.schedule import Scheduler
 
 if TYPE_CHECKING:
@@ -42,20 +42,13 @@ if TYPE_CHECKING:
     from taskrun.link import Link
     from taskrun.model import Attempt, Leftover
     from taskrun.resolve import Selection
+    from taskrun.run.options import RunResult
     from taskrun.run.setting import Setting
     from taskrun.run.terminal import Terminal
 
 _TICK = 0.1  # seconds between two looks of the reporters at the clock
 _REAP = 10  # ticks between two looks for dead processes that were adopted
 _LEAVING = 0.2  # seconds that whoever reads our output gets when the run was interrupted
-
-
-def _named(selection: Selection) -> str | None:
-    """The one instance that was asked for, if it was one that writes: a group has no output to stream."""
-    if len(selection.requested) != 1:
-        return None
-    (name,) = selection.requested
-    return None if selection.instances[name].is_group else name
 
 
 class UnderWay:
@@ -84,7 +77,7 @@ class UnderWay:
         project = setting.prepared.project
         self._clock = RunClock(trio.lowlevel.current_clock().current_time)
         self._tally = Tally()
-        self._settings = display(setting, _named(selection))
+        self._settings = display(setting, one_named(selection))
         self._facts = Facts(setting.run_id, self._tally, count_output=self._writes_output_events)
         self._jobs = affordable(setting.prepared.jobs)
         # What may refuse the run comes before its record, which would read as that of a run that was aborted.
@@ -136,9 +129,16 @@ class UnderWay:
             clock=self._clock,
         )
         self._cancelled: CancelReason | None = None
-        self._began = self._clock.now()
+        began = self._clock.now()
+        self._closing = Closing(
+            self._facts,
+            self._recording,
+            self._tally,
+            self._plan,
+            elapsed=lambda: self._clock.now() - began,
+            handed_on=selection.requested[0] if setting.options.exit_code_task else None,
+        )
         self._settled = False  # every task is: a signal changes nothing any more
-        self._ended = False  # the last event was told
         self._suspended = False
         self._in_background = False
         self._unheard = False  # the run was cancelled, and nobody reads: output is shown no more
@@ -179,11 +179,8 @@ class UnderWay:
                 pid=os.getpid(),
             )
         )
-        if self._jobs < setting.prepared.jobs:
-            few = f"only {self._jobs} task{'s' * (self._jobs != 1)} at once instead of {setting.prepared.jobs}"
-            text = f"{few}: too few open files are allowed"
-            warnings = (*warnings, text)
-        for text in (*self._settings.warnings, *self._recording.warnings, *warnings):
+        fewer = fewer_jobs(self._jobs, setting.prepared.jobs)
+        for text in (*self._settings.warnings, *self._recording.warnings, *warnings, *fewer):
             self._facts.warn("run", text)
 
     async def _run_tasks(self) -> tuple[Leftover, ...]:
@@ -217,43 +214,24 @@ class UnderWay:
 
     async def _end(self, leaked: tuple[Leftover, ...]) -> RunResult:
         reason = self._cancelled or self._scheduler.cancelled
-        if self._recording.failed:
-            self._tally.unable = True
-        status, number = self._tally.exit_status(reason)
-        if number is None and self._setting.options.exit_code_task:
-            status = of_the_task(self._tally.ends.get(self._selection.requested[0]), status)
-        self._tell_end(status, number, leaked)
+        self._closing.tell(reason, leaked)
         self._reporters.close()
         self._recording.close()
-        if number is None:
+        if self._closing.result(reason).signal is None:
             await self._wait_written()
         self._writer.close(_LEAVING)
-        return RunResult(exit_status=status, signal=number)
+        return self._closing.result(reason)
 
     def _end_of_a_bug(self) -> None:
         """Leaves whole what others read, as far as the bug lets it: the events, the record, the screen."""
         for step in (
-            lambda: self._tell_end(BUG, None, ()),
+            self._closing.tell_bug,
             self._reporters.close,
             self._recording.close,
             lambda: self._writer.close(_LEAVING),
         ):
             with contextlib.suppress(Exception):  # the first is the one to be told
                 step()
-
-    def _tell_end(self, status: int, number: int | None, leaked: tuple[Leftover, ...]) -> None:
-        self._ended = True
-        self._facts.emit(
-            RunEnd(
-                exit_status=status,
-                signal=number,
-                elapsed=self._clock.now() - self._began,
-                counts=self._tally.counts,
-                first_cause=self._plan.first_cause,
-                leaked=leaked,
-                folder=self._recording.path,
-            )
-        )
 
     # --- what the scheduler asks
 
@@ -386,7 +364,7 @@ class UnderWay:
         self._scheduler.pause()
         self._clock.suspend()
         await self._link.suspend()
-        if not self._ended:
+        if not self._closing.told:
             self._facts.emit(RunSuspend())
             self._recording.tick()  # whoever looks meanwhile sees how far it is
         self._reporters.suspend()
@@ -397,7 +375,7 @@ class UnderWay:
         self._suspended = False
         paused = self._clock.resume()
         await self._link.resume()
-        if not self._ended:
+        if not self._closing.told:
             self._facts.emit(RunResume(paused=paused))
         if not self.keyboard_is_a_tasks():  # else the terminal is still lent
             self._in_background = not self._terminal.in_foreground()
