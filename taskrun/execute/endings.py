@@ -95,6 +95,8 @@ def _raised(kind: str, name: str, message: str) -> str:
         return f"wrong arguments: {first}"
     if kind == "import":
         return f"cannot be imported: {first}"
+    if first.startswith((f"{name}(", f"{name} (")):  # it has no text: the worker sent its repr, or why there is none
+        return first.removesuffix("()")
     return f"{name}: {first}" if first else name
 
 

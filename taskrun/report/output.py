@@ -96,7 +96,7 @@ class Outputs:
     def _choose(self, task: str) -> Shown:
         settings = self.settings
         if task == settings.named:
-            return self._choose_for_named()
+            return Named(self.screen, settings, {"stdout": settings.named_fd, "stderr": settings.stderr_fd})
         facts = self.about(task)
         mode = settings.output if settings.forced or facts.output in {None, "auto"} else facts.output
         fds = {"stdout": settings.stdout_fd, "stderr": settings.stderr_fd}
@@ -107,13 +107,6 @@ class Outputs:
                 return Grouped(self, fds, task, failed_only=mode == "failed", logged=facts.logged and self.recorded)
             case _:
                 return Nothing(self.screen)
-
-    def _choose_for_named(self) -> Shown:
-        settings = self.settings
-        fds = {"stdout": settings.named_fd, "stderr": settings.stderr_fd}
-        if settings.ui == "live" and any(map(settings.tty, fds.values())):
-            return NamedBesideArea(self.screen, settings, fds)
-        return Passed(self.screen, settings, fds)
 
 
 class Nothing:
@@ -169,52 +162,28 @@ class Labelled:
             self._screen.write(self._fds[stream], label(block, self._labels[stream], self._bare))
 
 
-class NamedBesideArea:
-    """The one task named, where a live area shares its terminal: whole lines without a label, cleaned on a terminal."""
+class Named:
+    """The one task named: stdout to stdout and stderr to stderr, without a label.
+
+    To a terminal go whole lines, cleaned: what a terminal obeys would outlive the task. Elsewhere every byte goes as it
+    is; where status lines go to the same descriptor, an unfinished line is held until it is complete, so that none of
+    them falls into its middle.
+    """
 
     def __init__(self, screen: Screen, settings: Settings, fds: dict[str, int]) -> None:
         self._screen = screen
         self._fds = fds
         self._colour = {stream: settings.colour(fd) for stream, fd in fds.items()}
         self._lines = {stream: WholeLines() for stream, fd in fds.items() if settings.tty(fd)}
-
-    def feed(self, stream: str, data: bytes) -> None:
-        """Shows the lines that are complete now; what goes to no terminal goes byte for byte."""
-        lines = self._lines.get(stream)
-        if lines is None:
-            self._screen.write_raw(self._fds[stream], data)
-        else:
-            self._show(stream, lines.feed(data))
-
-    def end(self, title: str | None, *, is_failure: bool, log: str | None) -> None:
-        """Shows what had no line end, then how it ended."""
-        del is_failure, log
-        for stream, lines in self._lines.items():
-            self._show(stream, lines.finish())
-        if title is not None:
-            self._screen.say(title)
-
-    def _show(self, stream: str, block: bytes) -> None:
-        block = block and clean(block, terminal=True, colour=self._colour[stream])
-        if block:
-            self._screen.write(self._fds[stream], block)
-
-
-class Passed:
-    """The one task named: every byte as it is, stdout to stdout and stderr to stderr.
-
-    Where a descriptor has status lines too, an unfinished line is held until it is complete, so that none of them
-    falls into its middle.
-    """
-
-    def __init__(self, screen: Screen, settings: Settings, fds: dict[str, int]) -> None:
-        self._screen = screen
-        self._fds = fds
         shared = settings.ui != "none"
-        self._held = {s: b"" for s, fd in fds.items() if shared and fd == settings.status_fd and not settings.tty(fd)}
+        self._held = {s: b"" for s, fd in fds.items() if shared and fd == settings.status_fd and s not in self._lines}
 
     def feed(self, stream: str, data: bytes) -> None:
-        """Passes it on."""
+        """Passes it on, or what is complete of it."""
+        lines = self._lines.get(stream)
+        if lines is not None:
+            self._show(stream, lines.feed(data))
+            return
         held = self._held.get(stream)
         if held is not None:
             data = held + data
@@ -228,10 +197,17 @@ class Passed:
     def end(self, title: str | None, *, is_failure: bool, log: str | None) -> None:
         """Passes the rest on, then tells how it ended."""
         del is_failure, log
+        for stream, lines in self._lines.items():
+            self._show(stream, lines.finish())
         for stream, held in self._held.items():
             self._screen.write_raw(self._fds[stream], held)
         if title is not None:
             self._screen.say(title)
+
+    def _show(self, stream: str, block: bytes) -> None:
+        block = block and clean(block, terminal=True, colour=self._colour[stream])
+        if block:
+            self._screen.write(self._fds[stream], block)
 
 
 class Grouped:

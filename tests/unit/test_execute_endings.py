@@ -48,6 +48,12 @@ INTERRUPT = CancelReason(kind=CancelKind.SIGNAL, detail="SIGINT")
         (Exited(code=137, out_of_memory=True), State.FAILED, "exit 137 (SIGKILL: out of memory)"),
         (Returned(), State.SUCCEEDED, ""),
         (Raised(type_names=("OSError",), message="no\nreally"), State.FAILED, "OSError: no"),
+        (Raised(type_names=("MemoryError",), message="MemoryError()"), State.FAILED, "MemoryError"),
+        (
+            Raised(type_names=("X",), message="X (its message cannot be shown)"),
+            State.FAILED,
+            "X (its message cannot be shown)",
+        ),
         (Raised(type_names=(), message="", kind="retry"), State.FAILED, "asked for another attempt"),
         (Raised(type_names=(), message="bad clip", kind="fail"), State.FAILED, "bad clip"),
         (Raised(type_names=("X",), message="x", kind="import"), State.FAILED, "cannot be imported: x"),
