@@ -11,6 +11,7 @@ import trio
 from taskrun.execute.endings import from_status, reason_of
 from taskrun.execute.pump import Pump
 from taskrun.link import HostLost, SpawnError
+from taskrun.model import ResourceError
 from taskrun.resolve import ShellFailed
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ async def read_shell(link: Link, command: str, env: dict[str, str], cwd: str) ->
     It does not get our own stderr: whoever makes that non-blocking does so for us too.
 
     Raises:
-        ShellFailed: It failed, took longer than 10 s, wrote more than 16 MiB, or lost its supervisor.
+        ShellFailed: It failed, took longer than 10 s, or wrote more than 16 MiB.
+        ResourceError: The machine has no room for it, or somebody killed its supervisor.
     """
     answer = bytearray()
     too_much = trio.Event()
@@ -56,13 +58,16 @@ async def read_shell(link: Link, command: str, env: dict[str, str], cwd: str) ->
                 stderr=write_error,
             )
         except SpawnError as error:
-            raise ShellFailed(error.failure.message) from None
+            why = ResourceError if error.failure.kind == "resources" else ShellFailed
+            raise why(error.failure.message) from None
         finally:
             os.close(write)
             os.close(write_error)
         failed = await _read_all(link, process, pump, streams, too_much)
+        if link.lost.is_set():
+            raise HostLost(link.why)
     except HostLost as lost:
-        raise ShellFailed(str(lost)) from None
+        raise ResourceError(f"`{command}` cannot be read: the process supervising it was lost ({lost})") from None
     finally:
         for stream in streams:
             stream.close()
@@ -107,8 +112,6 @@ async def _read_all(link: Link, process: Process, pump: Pump, streams: list[Stre
         return f"it wrote more than {_MOST >> 20} MiB"
     if patience.cancelled_caught:
         return f"it took longer than {_PATIENCE:.0f} seconds"
-    if usage is None:
-        return f"the process that supervised it was lost ({link.why})"
-    if usage.status is None:
+    if usage is None or usage.status is None:
         return "it cannot be killed"
     return reason_of(from_status(usage.status), (0,)) or ""

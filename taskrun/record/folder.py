@@ -91,6 +91,7 @@ class RunFolder:
         self._tasks: dict[str, summary.TaskSummary] = {}
         self._removed: list[str] = []
         self._sealed: tuple[events.RunEnd, tuple[str, ...]] | None = None
+        self._new_summary: str | None = None  # where it lies until its time has come
         self._closed = False
 
     @classmethod
@@ -174,7 +175,7 @@ class RunFolder:
             plan=start.tasks,
         )
         # The run begins at once: after a loss of power it would be aborted anyway. And the reserve is for its end.
-        self._write_summary(durable=False)
+        self._write_summary()
 
     def write(self, stamped: events.Stamped) -> None:
         """Records an event, in the order in which they come."""
@@ -216,7 +217,9 @@ class RunFolder:
         self._unindexed.clear()
 
     def seal(self, how: Callable[[], events.RunEnd], ts: float) -> events.RunEnd:
-        """Ends all of the record but its last event, so that what goes wrong with it can be told before that.
+        """Writes all of the record but its last event, so that what goes wrong with it can be told before that.
+
+        The run reads as finished only after ``close``.
 
         Args:
             how: Called for how the run has ended, again where that could not be written; it may ask ``failed``.
@@ -225,19 +228,21 @@ class RunFolder:
         Returns:
             The event to write as the last one.
         """
-        for log in list(self._logs):
-            log.close()
-        self.flush()
-        self._index.close()
+        self._end_logs()
         if self._sealed is None:
             self._look_for_removed()
             history.add(self.state, summary.durations(self._tasks))
         end = self._finish(how(), ts)
-        if not self._gone and not self._write_summary(durable=True):
-            end = self._finish(how(), ts)
-            self._write_into_reserve()
+        if not self._gone:
+            try:
+                self._drop_new_summary()
+                self._new_summary = self._write_beside()
+                self._unreserve()  # the last event may need the room
+            except OSError as error:
+                self._tell_no_summary(error)
+                end = self._finish(how(), ts)
+                self._new_summary = self._write_into_reserve()
         self._sealed = (end, self.troubles)
-        self._unreserve()
         return end
 
     def close(self) -> None:
@@ -245,15 +250,23 @@ class RunFolder:
         if self._closed:
             return
         self._closed = True
-        for log in list(self._logs):
-            log.close()
-        self.flush()
-        self._index.close()
+        self._end_logs()
+        if self._new_summary is not None:
+            try:
+                places.put(self._new_summary, self._summary_path, durable=True)
+            except OSError as error:
+                self._tell_no_summary(error)
         self._unreserve()
         self._events.close()  # last: with it goes the claim
         if self._sealed is not None and self._sealed[1] != self.troubles and not self._gone:
             self._summary = msgspec.structs.replace(self._summary, trouble=self.troubles)
-            self._write_summary(durable=False)
+            self._write_summary()
+
+    def _end_logs(self) -> None:
+        for log in list(self._logs):
+            log.close()
+        self.flush()
+        self._index.close()
 
     def _finish(self, end: events.RunEnd, ts: float) -> events.RunEnd:
         self._summary = summary.finished(self._summary, end, ts, self._tasks, self.troubles)
@@ -286,14 +299,24 @@ class RunFolder:
         self._logs.discard(log)
         self._unindexed.discard(log)
 
-    def _write_summary(self, *, durable: bool) -> bool:
-        """Whether it could be done; if not, that was told."""
+    def _write_summary(self) -> None:
         try:
-            places.write_whole(self._summary_path, summary.encode(self._summary), durable=durable)
+            places.put(self._write_beside(durable=False), self._summary_path, durable=False)
         except OSError as error:
-            self._trouble.tell("summary", "run.json could not be written", error)
-            return False
-        return True
+            self._tell_no_summary(error)
+
+    def _write_beside(self, *, durable: bool = True) -> str:
+        return places.write_beside(self._summary_path, summary.encode(self._summary), durable=durable)
+
+    def _tell_no_summary(self, error: OSError) -> None:
+        self._trouble.tell("summary", "run.json could not be written", error)
+
+    def _drop_new_summary(self) -> None:
+        """Of a seal that is to be made anew."""
+        if self._new_summary is not None:
+            with contextlib.suppress(OSError):
+                os.unlink(self._new_summary)
+            self._new_summary = None
 
     @property
     def _summary_path(self) -> str:
@@ -320,8 +343,8 @@ class RunFolder:
                 raise
             self._unreserve()
 
-    def _write_into_reserve(self) -> None:
-        """The last resort: as much of the summary as fits into the room that was taken."""
+    def _write_into_reserve(self) -> str | None:
+        """The last resort: as much of the summary as fits into the room that was taken; where it lies then."""
         for value in (self._summary, summary.shortened(self._summary)):
             data = summary.encode(value)
             if len(data) > _RESERVE:
@@ -332,10 +355,10 @@ class RunFolder:
                     places.write_all(fd, data.ljust(_RESERVE))
                 finally:
                     os.close(fd)
-                os.rename(self._reserve_path, self._summary_path)
             except OSError:
-                pass  # told already
-            return
+                return None  # told already
+            return self._reserve_path
+        return None
 
     def _unreserve(self) -> None:
         with contextlib.suppress(OSError):

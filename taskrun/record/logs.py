@@ -214,6 +214,7 @@ class AttemptLog:
         assert self._head is not None
         start = tail.kept_from
         try:
+            tail.close()
             if start > self._head:
                 remark = elision(start - self._head, self._cap)
                 write_all(self._fd, remark)
@@ -223,7 +224,6 @@ class AttemptLog:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, self._head)  # the segments stay, and are read from where they are
             self._truncate(error)
-            tail.close()
         else:
             tail.remove()
 
@@ -304,15 +304,18 @@ class _Tail:
                     write_all(fd, piece)
 
     def remove(self) -> None:
-        """Throws the files away."""
-        self.close()
+        """Throws the files away, once they are closed."""
         for path, _ in self._segments:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         self._segments = []
 
     def close(self) -> None:
-        """Leaves the files where they are."""
+        """Leaves the files where they are.
+
+        Raises:
+            OSError: The last bytes may be lost.
+        """
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)

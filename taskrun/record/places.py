@@ -123,6 +123,15 @@ def write_whole(path: str, data: bytes, *, durable: bool) -> None:
     Raises:
         OSError: It was not written; the old one still stands.
     """
+    put(write_beside(path, data, durable=durable), path, durable=durable)
+
+
+def write_beside(path: str, data: bytes, *, durable: bool) -> str:
+    """The part of ``write_whole`` that needs room: writes the temporary file, and returns its path, for ``put``.
+
+    Raises:
+        OSError: There is none.
+    """
     temporary = f"{path}.{os.getpid():x}-{os.urandom(4).hex()}.tmp"
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
@@ -132,6 +141,19 @@ def write_whole(path: str, data: bytes, *, durable: bool) -> None:
                 os.fsync(fd)
         finally:
             os.close(fd)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return temporary
+
+
+def put(temporary: str, path: str, *, durable: bool) -> None:
+    """Puts a file in the place of another one.
+
+    Raises:
+        OSError: The old one still stands, and the temporary one is gone.
+    """
+    try:
         os.rename(temporary, path)
     except BaseException:
         os.unlink(temporary)

@@ -31,8 +31,8 @@ def is_live(path: str, recorded: summary.RunSummary | None = None) -> bool:
     if liveness.is_claimed(os.path.join(path, places.EVENTS)):
         return True
     recorded = recorded or read_summary(path)
-    if recorded is None:
-        return _is_young(path)
+    if recorded is None:  # it is just being made, or could not be written; but whoever writes has claimed the events
+        return _is_young(path) and not os.path.exists(os.path.join(path, places.EVENTS))
     return recorded.state == "running" and liveness.is_process(recorded.pid, recorded.process_start, recorded.boot)
 
 

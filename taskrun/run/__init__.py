@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from taskrun.model import NothingMatched, ProjectError, TaskrunError
+from taskrun.model import NothingMatched, ProjectError, ResourceError, TaskrunError
 from taskrun.run.options import RunOptions, RunResult
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def run(options: RunOptions, host: HostStart | None = None) -> RunResult:
     Raises:
         UsageError, ProjectError, NothingMatched: Nothing was started. The event stream, if one was asked for, has been
             told.
-        ResourceError: There is no place for the record.
+        ResourceError: There is no place for the record, or no room for a process that checks the file.
     """
     import time
 
@@ -51,7 +51,8 @@ def run(options: RunOptions, host: HostStart | None = None) -> RunResult:
 def _tell_refused(options: RunOptions, run_id: str, error: TaskrunError) -> None:
     """Ends the event stream of a run that never began: its reader must not wait for ever."""
     from taskrun.run.refused import write_refusal
+    from taskrun.run.status import RESOURCES
 
-    status = 4 if isinstance(error, NothingMatched) else 2
+    status = 4 if isinstance(error, NothingMatched) else RESOURCES if isinstance(error, ResourceError) else 2
     diagnostics = error.diagnostics if isinstance(error, ProjectError) else ()
     write_refusal(options.events or "-", run_id, str(error), diagnostics, status)

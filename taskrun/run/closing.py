@@ -1,4 +1,4 @@
-"""The last event of a run and its exit status: made once, after all of the record that can still fail is on disk."""
+"""The end of a run: of its host, and its last event and exit status, made after all of the record is on disk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from taskrun.run.status import BUG, of_the_task
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from taskrun.link import Link
     from taskrun.model import CancelReason, Leftover
     from taskrun.plan import Plan
     from taskrun.run.facts import Facts
@@ -79,3 +80,14 @@ class Closing:
             leaked=leaked,
             folder=self._recording.path,
         )
+
+
+async def shut_down(link: Link, facts: Facts) -> tuple[Leftover, ...]:
+    """Ends the host once all tasks have settled; returns what had to be killed of theirs."""
+    left = await link.shutdown()
+    if not link.lost.is_set():
+        return left
+    # Nobody knows what was left by tasks and what was the host's own, and no task is the worse for it.
+    killed = f"; {len(left)} of its processes had to be killed" if left else ""
+    facts.warn("host", f"the process supervising the tasks was lost at their end ({link.why}){killed}")
+    return ()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from taskrun.link import HostLost, SpawnError, TemplateSpec
-from taskrun.model import Diagnostic, ProjectError
+from taskrun.model import Diagnostic, ProjectError, ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -66,6 +66,7 @@ def _is_own(path: str) -> bool:
 
 _MOST_SAID = 2000  # bytes of what imports printed that are worth showing
 _MOST_LINES = 5
+_NOT_INSPECTED = "Python tasks cannot be inspected"
 
 
 def open_scratch() -> int:
@@ -119,13 +120,18 @@ async def inspect_sites(
 
     Raises:
         ProjectError: The template cannot be had, or does not answer.
+        ResourceError: The machine has no room for it, or somebody killed its supervisor.
     """
     from taskrun.execute.inspection import inspect
 
     resolver = setting.prepared.resolver
     try:
         return await inspect(link, template_of(setting), sites, open_keys, resolver.call_diagnostic)
-    except (SpawnError, HostLost, trio.TooSlowError) as error:
+    except HostLost as lost:
+        raise ResourceError(f"{_NOT_INSPECTED}: the process supervising them was lost ({lost})") from None
+    except (SpawnError, trio.TooSlowError) as error:
         why = "their template does not answer" if isinstance(error, trio.TooSlowError) else str(error)
-        message = f"Python tasks cannot be inspected: {why}"
+        message = f"{_NOT_INSPECTED}: {why}"
+        if isinstance(error, SpawnError) and error.failure.kind == "resources":
+            raise ResourceError(message) from None
         raise ProjectError((Diagnostic(code="python", message=message),)) from None

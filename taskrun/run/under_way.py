@@ -25,7 +25,7 @@ from taskrun.report.events_out import open_events
 from taskrun.report.writer import Writer
 from taskrun.resolve import LookUpError
 from taskrun.run.about import about_tasks
-from taskrun.run.closing import Closing
+from taskrun.run.closing import Closing, shut_down
 from taskrun.run.facts import Facts
 from taskrun.run.parent import watch_parent
 from taskrun.run.prepare import affordable, fewer_jobs
@@ -197,7 +197,7 @@ class UnderWay:
             await self._scheduler.run()
             self._settled = True
             if not self._link.lost.is_set():
-                leaked = await self._link.shutdown()
+                leaked = await shut_down(self._link, self._facts)
             await self._wait_written()
             nursery.cancel_scope.cancel()
         return leaked

@@ -10,6 +10,7 @@ import trio
 from support import linked
 
 from taskrun.execute import shell_source
+from taskrun.model import ResourceError
 from taskrun.resolve import ShellFailed
 
 PATH = {"PATH": os.environ["PATH"]}
@@ -51,7 +52,7 @@ def test_a_source_whose_host_dies_says_so():
     async def body(link):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(kill_when_it_runs, link)
-            with pytest.raises(ShellFailed, match="SIGKILL"):
+            with pytest.raises(ResourceError, match="SIGKILL"):
                 await shell_source.read_shell(link, "sleep 71.5", PATH, "/")
 
     linked.run(body)

@@ -1,0 +1,112 @@
+"""Commands in which a fault is planted at each of their steps in turn, or, as long as nobody asks for all, at some.
+
+``FAULT_STEPS=all python -m pytest tests/faults/test_injection_kills.py`` takes all steps, ``FAULT_STEPS=17,23`` those;
+``FAULT_SEED=8f3a`` chooses the same ones again. Which steps there are differs a little from run to run: what comes
+later than a run has steps is no fault then, and the run is to go well.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import secrets
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from support import faulty
+from support.oracle import Oracle
+from support.project import ProjectDir
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from support.commands import Finished
+
+STEPS, SEED = "FAULT_STEPS", "FAULT_SEED"
+
+_SITE = "import sys\nsys.path.append({support!r})\nimport faulty\nfaulty.install()\nsys.path.remove({support!r})\n"
+
+
+class Injected:
+    """One project in which a fault is planted.
+
+    Attributes:
+        project: With what the test has written into it.
+        oracle: Judges when the step has been seen to.
+        at: The number of the step; 0: no fault.
+        text: What the step was, when it was listed.
+    """
+
+    def __init__(self, folder: Path, plan: dict[str, Any], at: int, text: str) -> None:
+        self.at, self.text = at, text
+        self.project = ProjectDir(folder)
+        self.oracle = Oracle(self.project)
+        self._notes = folder / "notes"
+        self._notes.mkdir()
+        site = self.project.write("planted/sitecustomize.py", "")
+        site.write_text(_SITE.format(support=str(Path(faulty.__file__).parent)))
+        self._role = plan["role"]
+        told = {**plan, "at": at, "notes": str(self._notes), "folder": str(self.project.path / ".taskrun")}
+        self._env = {
+            "PYTHONPATH": f"{site.parent}{os.pathsep}{self.project.env['PYTHONPATH']}",
+            faulty.VARIABLE: json.dumps(told),
+        }
+
+    def taskrun(self, *words: str) -> Finished:
+        """Runs the command line with the fault in it."""
+        return self.project.taskrun(*words, env=self._env)
+
+    @property
+    def steps(self) -> list[str]:
+        """What the process in question has done, as far as it came."""
+        path = self._notes / self._role
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def struck(self) -> bool:
+        """Whether the process came as far as the fault."""
+        return 0 < self.at <= len(self.steps)
+
+
+def at_each_step(
+    folder: Path,
+    plan: dict[str, Any],
+    test: Callable[[Injected], None],
+    *,
+    usual: int,
+    say: Callable[[str], None] = print,
+) -> None:
+    """Carries a test out without a fault, to list the steps, and then with a fault at each of them.
+
+    Args:
+        folder: Where the projects are.
+        plan: See ``faulty``.
+        test: Prepares the project, runs it, says what it expects; the oracle judges afterwards.
+        usual: At how many steps, as long as not all are asked for.
+        say: Told which steps.
+    """
+    listed = _carry_out(test, Injected(folder / "0", plan, 0, "none"))
+    steps = listed.steps
+    assert steps, f"{plan['role']} did nothing"
+    asked, seed = os.environ.get(STEPS), os.environ.get(SEED) or secrets.token_hex(4)
+    if asked:
+        chosen = list(range(1, len(steps) + 1)) if asked == "all" else [int(number) for number in asked.split(",")]
+    else:
+        chosen = sorted(random.Random(seed).sample(range(1, len(steps) + 1), min(usual, len(steps))))
+    say(f"{len(chosen)} of {len(steps)} steps: {STEPS}={','.join(map(str, chosen))} {SEED}={seed}")
+    for at in chosen:
+        text = steps[at - 1] if at <= len(steps) else "beyond"
+        _carry_out(test, Injected(folder / str(at), plan, at, text))
+
+
+def _carry_out(test: Callable[[Injected], None], injected: Injected) -> Injected:
+    try:
+        with injected.project:
+            test(injected)
+            complaints = injected.oracle.complaints()
+            assert not complaints, "\n".join(complaints)
+    except BaseException as error:
+        error.add_note(f"{STEPS}={injected.at}: {injected.text}")
+        raise
+    return injected
