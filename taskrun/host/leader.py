@@ -21,6 +21,7 @@ class Leader:
         asked: The runner asked it to stop: what outlives it has until the runner's ``kill``.
         looking: A look at what has outlived it is due.
         killing: All of it is being killed.
+        doubt_at: When what cannot be told from a stranger counts as one; ``None``: there is no such thing.
         leak_at: When what has outlived it is killed; ``None``: nothing has, so far.
         give_up: When killing is given up.
         leaked: What had outlived it, for the report.
@@ -30,6 +31,7 @@ class Leader:
     __slots__ = (
         "alone",
         "asked",
+        "doubt_at",
         "exited",
         "give_up",
         "id",
@@ -55,6 +57,7 @@ class Leader:
         self.asked = False
         self.looking = False
         self.killing = False
+        self.doubt_at: float | None = None
         self.leak_at: float | None = None
         self.give_up = 0.0
         self.leaked: list[LeftOver] = []

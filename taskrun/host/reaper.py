@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from taskrun.host.platform import LeftOver, Platform, Seen
 
 LEAK_WINDOW = 0.2  # seconds between a leader's exit and the killing of what holds on
+DOUBT = 0.2  # seconds in which it must have shown whose a process is that has just come to us
 GIVE_UP = 5.0  # seconds of killing, after which a process counts as unkillable
 _BURST = 0.02  # seconds that one round of killing may keep the host from its other duties
 _SETTLED = 0.003  # seconds without anything new after which such a round is over
@@ -156,11 +157,26 @@ class Reaper:
             dead |= died
         return [], False
 
+    def _doubted(self, leader: Leader, left: list[Seen]) -> bool:
+        """Nothing is left for certain, but for so long already that there was always something which nobody knows.
+
+        What forks and exits all the time and has cleared its environment is a new stranger at each look: no attempt
+        can wait for it. The end of the run sweeps it.
+        """
+        if left or not leader.exited:
+            leader.doubt_at = None
+        elif leader.doubt_at is None:
+            leader.doubt_at = now() + DOUBT
+        return leader.doubt_at is not None and now() >= leader.doubt_at
+
     def _settle(self, leader: Leader) -> None:
         """The leader is dead: the attempt has ended if nothing else of it lives; else that has some time left."""
         left, unsure = self._left(leader)
         if not left and not unsure:
             self._bury(leader)
+            return
+        if self._doubted(leader, left):
+            self.kill(leader)  # which finds more than a look does
             return
         delay = 0.05
         if left and not leader.asked:
@@ -215,6 +231,7 @@ class Reaper:
         _signal_group(leader.pid, signal.SIGKILL)
         self._snipe(leader)
         left, unsure = self._left(leader)
+        unsure = unsure and not self._doubted(leader, left)
         left += self.kin.below(leader)  # a leader that does not die has not lost its children to us
         for seen in left:
             self._platform.signal(seen, signal.SIGKILL)
