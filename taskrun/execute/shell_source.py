@@ -64,14 +64,15 @@ async def read_shell(link: Link, command: str, env: dict[str, str], cwd: str) ->
             os.close(write)
             os.close(write_error)
         failed = await _read_all(link, process, pump, streams, too_much)
-        if link.lost.is_set():
-            raise HostLost(link.why)
-    except HostLost as lost:
-        raise ResourceError(f"`{command}` cannot be read: the process supervising it was lost ({lost})") from None
+        lost = link.why if link.lost.is_set() else ""
+    except HostLost as error:
+        failed, lost = "", str(error)
     finally:
         for stream in streams:
             stream.close()
         pump.close()
+    if lost:
+        raise ResourceError(f"`{command}` cannot be read: the process supervising it was lost ({lost})")
     if failed:
         last = said.decode(errors="replace").strip().rpartition("\n")[2]
         raise ShellFailed(f"{failed}: {last}" if last else failed)
