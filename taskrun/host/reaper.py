@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 LEAK_WINDOW = 0.2  # seconds between a leader's exit and the killing of what holds on
 DOUBT = 0.2  # seconds in which it must have shown whose a process is that has just come to us
 GIVE_UP = 5.0  # seconds of killing, after which a process counts as unkillable
+_HAS_WAITID = hasattr(os, "waitid")  # macOS before Python 3.13 has none
 _BURST = 0.02  # seconds that one round of killing may keep the host from its other duties
 _SETTLED = 0.003  # seconds without anything new after which such a round is over
 
@@ -97,6 +98,8 @@ class Reaper:
 
     def _look_quickly(self) -> bool:
         """The way without a kept zombie; False: there is one, and it hides the others from P_ALL."""
+        if not _HAS_WAITID:
+            return False
         try:
             while True:
                 info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -106,8 +109,6 @@ class Reaper:
                     return False
         except ChildProcessError:
             return True
-        except AttributeError:  # macOS before Python 3.13 has no waitid
-            return False
 
     def _exited(self, pid: int) -> bool:
         """One child that has ended; False: its zombie is kept."""

@@ -246,17 +246,18 @@ class Supervisor:
         leader = self.reaper.leaders.get(number)
         if leader is not None:
             self.reaper.kill(leader)
-        else:
-            self._withdraw(number)
+        elif not self._withdraw(number):
+            # It has ended, and mostly the runner knows by now. Should it not, for whatever reason, it must not wait on.
+            self.put("ended", number, None, 0.0, 0, [], [])
 
-    def _withdraw(self, number: int) -> None:
-        """Drops a request that has not been carried out; it is answered all the same."""
+    def _withdraw(self, number: int) -> bool:
+        """Drops a request that has not been carried out; it is answered all the same. False: there is none."""
         spawn = self._spawns.pop(number, None)
-        if spawn is not None:
-            spawn.close()
-            self.put("failed", number, "withdrawn", 0, "withdrawn")
-        else:
-            self._templates.withdraw(number)
+        if spawn is None:
+            return self._templates.withdraw(number)
+        spawn.close()
+        self.put("failed", number, "withdrawn", 0, "withdrawn")
+        return True
 
     def _dump(self, number: int) -> None:
         leader = self.reaper.leaders.get(number)

@@ -96,14 +96,15 @@ class Templates:
         """An inspection is wanted; answered by ``done`` with the reply, or ``failed``."""
         self._want(key, Request(number, ("inspect", number, payload), "", "", []))
 
-    def withdraw(self, number: int) -> None:
-        """Answers a request at once; if its worker turns up later, it is killed."""
+    def withdraw(self, number: int) -> bool:
+        """Answers a request at once; if its worker turns up later, it is killed. False: there is no such request."""
         for template in self._templates.values():
             for request in (*template.waiting, *template.resting, *template.open.values()):
                 if request.id == number and not request.withdrawn:
                     self._put("failed", number, "withdrawn", 0, "withdrawn")
                     self._drop(template, request)
-                    return
+                    return True
+        return False
 
     def _drop(self, template: Template, request: Request) -> None:
         """Nobody waits for the request any more; a template that is stuck in imports on its account ends."""

@@ -304,3 +304,27 @@ def test_a_template_that_does_not_exist_is_a_start_that_failed() -> None:
         os.close(writing)
 
     run(body)
+
+
+def test_an_end_of_which_the_runner_never_heard_is_told_when_it_kills() -> None:
+    """Whatever may have been lost on the way: who asks for the end of what is gone gets an answer."""
+
+    async def body(link: Link) -> None:
+        take, ended = link._conversation._take, trio.Event()
+
+        def deaf(kind: str, *content: Any) -> None:
+            if kind == "ended" and not ended.is_set():
+                ended.set()
+            else:
+                take(kind, *content)
+
+        link._conversation._take = deaf
+        task = await start(link, ("true",))
+        await ended.wait()
+        link.kill(task.process)
+        usage, _output = await task.end()
+        assert usage.status is None
+        link.kill(task.process)
+        assert (await outcome(link, ("true",)))[0].status == 0
+
+    run(body)
