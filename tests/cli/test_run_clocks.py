@@ -45,30 +45,6 @@ def test_each_clock_stops_what_provokes_it_and_nothing_else(project, clock, shel
     finished.exits(124)
 
 
-def test_a_task_that_ends_well_after_its_timeout_is_timed_out_all_the_same(project):
-    project.tasks("""
-        [tasks.a]
-        shell = "trap 'exit 0' TERM; echo up; while :; do sleep 0.05; done"
-        timeout = "400ms"
-    """)
-    tasks, _events, finished = ends(project, "a")
-    assert (tasks["a"]["state"], tasks["a"]["exit_code"]) == ("timed-out", 0)
-    finished.exits(124)
-
-
-def test_a_task_that_ignores_the_stop_is_killed_after_its_grace_period(project):
-    project.tasks("""
-        [tasks.a]
-        shell = "trap '' TERM; while :; do sleep 0.05; done"
-        timeout = "300ms"
-        grace = "300ms"
-    """)
-    tasks, _events, finished = ends(project, "a")
-    assert tasks["a"]["reason"] == "timed out after 300ms, did not stop and was killed"
-    assert tasks["a"]["signal"] == 9
-    finished.exits(124)
-
-
 def test_what_hung_is_described_in_the_log_before_it_is_stopped(project):
     project.tasks("""
         [tasks.a]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import signal
 from itertools import groupby
 
 import pytest
 from support import runs
-from support.programs import python
+from support.programs import python, writes
 
 TASKS = 8
 LINES = 3000
@@ -249,124 +248,6 @@ def test_a_group_that_is_named_is_not_the_one_task_that_streams(project):
     project.taskrun("run", "both").succeeds().prints_exactly("one | from one\n")
 
 
-# --- what tasks write
-
-
-def test_invalid_utf_8_and_a_character_that_comes_in_two_reads(project):
-    """The task waits until its first half is in the log, which is written before anything is shown."""
-    code = """
-def put(data):
-    os.write(1, data)
-    put.size += len(data)
-    log = '.taskrun/runs/%s/logs/a.1.log' % os.environ['TASKRUN_RUN']
-    until = time.monotonic() + 20
-    while time.monotonic() < until and not (os.path.exists(log) and os.path.getsize(log) == put.size): time.sleep(0.01)
-put.size = 0
-for half in (b'caf\\xc3', b'\\xa9 \\xff\\xfe \\xe2\\x82', b'\\xac|\\xc3', b'(\\n'): put(half)
-"""
-    written = b"caf\xc3\xa9 \xff\xfe \xe2\x82\xac|\xc3(\n"
-    project.tasks(f"[tasks.a]\nrun = {json.dumps(python(code))}\n[tasks.b]\nrun = ['true']\n")
-    shown = "café \ufffd\ufffd €|\ufffd("
-    for encoding in ({}, {"PYTHONIOENCODING": "ascii", "LC_ALL": "C"}):
-        finished = project.taskrun("run", "a", "b", env=encoding).succeeds()
-        assert finished.out == f"a | {shown}\n".encode()
-    assert project.taskrun("logs", "a").succeeds().out == written
-    events = project.taskrun("run", "--events", "-", "--output", "stream", "a").succeeds().json_lines()
-    assert "".join(event["text"] for event in events if event["event"] == "task.output") == f"{shown}\n"
-
-
-def test_a_line_of_10_mb_is_cut_for_display_alone(project):
-    size = 10_000_000
-    project.tasks(f"""
-        [tasks.a]
-        shell = "head -c {size} /dev/zero | tr '\\\\0' x; echo; echo after"
-        [tasks.b]
-        run = ["true"]
-    """)
-    finished = project.taskrun("run", "a", "b").succeeds()
-    long, after = finished.stdout.splitlines()
-    assert (long.removeprefix("a | ").rstrip("…").strip("x"), after) == ("", "a | after")
-    assert long.endswith("…")
-    assert 60_000 < len(long) < 70_000
-    assert project.taskrun("run", "a").succeeds().out == b"x" * size + b"\nafter\n"
-    assert project.taskrun("logs", "a").succeeds().out == b"x" * size + b"\nafter\n"
-
-
-def test_bars_that_rewrite_their_line_are_shown_at_their_last_state(project):
-    project.tasks("""
-        [tasks.a]
-        shell = "printf 'bar  10%%\\\\rbar  50%%\\\\rbar 100%%\\\\ncount 1\\\\b2\\\\n'"
-        [tasks.b]
-        run = ["true"]
-    """)
-    project.taskrun("run", "a", "b").succeeds().prints_exactly("a | bar 100%\na | count 2\n")
-    assert project.taskrun("logs", "a").succeeds().out == b"bar  10%\rbar  50%\rbar 100%\ncount 1\b2\n"
-
-
-def test_control_sequences_reach_a_terminal_as_colours_at_most(project):
-    project.tasks("""
-        [tasks.a]
-        shell = "printf '\\\\033[2J\\\\033]0;title\\\\007\\\\033[?25l\\\\033[31mred\\\\033[H plain\\\\007\\\\n'"
-        [tasks.b]
-        run = ["true"]
-    """)
-    with project.terminal("run", "--ui", "plain", "--output", "stream", "a", "b") as terminal:
-        terminal.finish().succeeds().prints("a | red plain")
-        for sequence in (b"\x1b[2J", b"\x1b]0;", b"\x1b[?25l", b"\x1b[H", b"\x07"):
-            assert sequence not in terminal.raw
-        assert b"\x1b[31mred" in terminal.raw
-
-
-PEAK = """
-    [tasks.peak]
-    shell = '''
-        runner=$(awk '/^PPid/ {print $2}' /proc/$PPID/status)
-        awk '/^VmHWM/ {print $2}' /proc/$runner/status > peak
-    '''
-"""
-BLOCKS = {
-    "lines": "b''.join(b'%08d a line of some sixty-four bytes, as programs write them\\n' % n for n in range(16384))",
-    "one line": "b'x' * 1000000",
-    "zeros": "bytes(1000000)",
-}
-
-
-def peak_mb(project) -> float:
-    return int(project.read("peak")) / 1024
-
-
-def write(block: str, megabytes: int) -> str:
-    code = f"block = memoryview({BLOCKS[block]}); size = len(block); left = {megabytes} * 1000000\n"
-    code += "while left > 0: left -= os.write(1, block[(-left) % size:][:left])"
-    return json.dumps(python(code))
-
-
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads memory from /proc")
-@pytest.mark.parametrize(
-    ("output", "block"),
-    [("stream", "lines"), ("stream", "one line"), ("group", "lines"), ("none", "zeros")],
-)
-def test_memory_stays_bounded_while_100_mb_go_through(project, output, block):
-    project.tasks(PEAK + f"\n[tasks.big]\nrun = {write(block, 100)}\nfinally = ['peak']\n[tasks.b]\nrun = ['true']\n")
-    project.sh(f"taskrun run --output {output} big b | wc -c >size").succeeds()
-    assert peak_mb(project) < 80
-    assert (runs.folder(project) / "logs" / "big.1.log").stat().st_size == 100_000_000
-    if output != "none" and block == "lines":
-        assert int(project.read("size")) >= 100_000_000
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads memory from /proc")
-def test_1_gb_through_one_task_is_byte_exact_in_the_pipe_and_in_the_log(project):
-    project.tasks(PEAK + f"\n[tasks.big]\nrun = {write('lines', 1000)}\nfinally = ['peak']\n")
-    again = shlex.join(json.loads(write("lines", 1000)))
-    project.sh(f"cmp <(taskrun run big; echo $? >status) <({again}) && cat status", timeout=120).prints_exactly("0\n")
-    assert peak_mb(project) < 80
-    log = runs.folder(project) / "logs" / "big.1.log"
-    project.sh(f"cmp {log} <({again})", timeout=120).succeeds()
-    log.unlink()
-
-
 # --- who reads it
 
 
@@ -446,7 +327,7 @@ def test_a_task_that_fails_counts_more_than_output_that_cannot_be_written(projec
 
 
 def test_a_slow_reader_holds_the_task_up_and_gets_everything(project):
-    project.tasks(f"[tasks.a]\nrun = {write('lines', 60)}\n")
+    project.tasks(f"[tasks.a]\nrun = {json.dumps(writes('lines', 60))}\n")
     read, write_end = os.pipe()
     running = project.start("run", "a", stdout=write_end)
     os.close(write_end)

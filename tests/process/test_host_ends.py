@@ -1,4 +1,4 @@
-"""How attempts end: statuses, what outlives a leader (rows B10 to B15, B30), stopping and killing."""
+"""How attempts end: statuses, what outlives a leader (rows B10 to B15), stopping and killing."""
 
 from __future__ import annotations
 
@@ -262,40 +262,6 @@ def test_no_zombie_stays_while_the_run_goes_on() -> None:
         assert census.zombies_of(link.pid) == []
 
     run(body)
-
-
-def test_a_pid_that_is_used_again_hits_no_stranger() -> None:
-    """B30: in a namespace of 300 pids, thousands of short attempts go by while strangers live."""
-    code = """
-import os, subprocess, sys
-with open('/proc/sys/kernel/pid_max', 'w') as file: file.write('400')
-strangers = [subprocess.Popen(['sleep', '60'], start_new_session=True) for _ in range(20)]
-import trio
-from support import programs
-from support.linked import outcome, run
-async def body(link):
-    link.leave_alone.update(stranger.pid for stranger in strangers)
-    left = 600
-    async def worker(number):
-        nonlocal left
-        while left > 0:
-            left -= 1
-            argv = ('sh', '-c', 'sleep 0.01 & exit 3') if number else ('true',)
-            usage, _ = await outcome(link, argv)
-            assert os.waitstatus_to_exitcode(usage.status) == (3 if number else 0), usage
-            assert usage.leaked == ()
-    async with trio.open_nursery() as nursery:
-        for number in range(4): nursery.start_soon(worker, number % 2)
-run(body)
-print([stranger.poll() for stranger in strangers].count(None))
-for stranger in strangers: stranger.kill(); stranger.wait()
-"""
-    env = {**os.environ, "PYTHONPATH": f"{os.getcwd()}:{os.getcwd()}/tests"}
-    argv = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount-proc", sys.executable, "-c", code]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, env=env)
-    if "unshare" in done.stderr or "pid_max" in done.stderr:
-        pytest.skip(f"no pid namespace with its own pid_max: {done.stderr.strip()[-100:]}")
-    assert done.stdout == "20\n", done.stderr
 
 
 # --- stopping and killing ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ Each writes a line once it has come so far that a test may go on, and writes the
 
 from __future__ import annotations
 
+import json
 import sys
 
 _PRELUDE = "import os, signal, sys, time\n"
@@ -13,6 +14,13 @@ _PRELUDE = "import os, signal, sys, time\n"
 def python(code: str, *arguments: str) -> tuple[str, ...]:
     """A program in Python that starts as fast as it can."""
     return (sys.executable, "-I", "-S", "-c", _PRELUDE + code, *arguments)
+
+
+def as_task(name: str, argv: tuple[str, ...], **keys: object) -> str:
+    """The table of a task that runs it, for a `tasks.toml`; underscores in keys stand for hyphens, or for nothing."""
+    lines = [f"[tasks.{name}]", f"run = {json.dumps(argv)}"]
+    lines += [f"{key.rstrip('_').replace('_', '-')} = {json.dumps(value)}" for key, value in keys.items()]
+    return "\n".join(lines) + "\n"
 
 
 def sleeper(seconds: float = 60.0) -> tuple[str, ...]:
@@ -138,4 +146,19 @@ os.write(1, b'pid %d\\n' % os.getpid())
 grow({depth})
 time.sleep(60)
 """
+    )
+
+
+BLOCKS = {
+    "lines": "b''.join(b'%08d a line of some sixty-four bytes, as programs write them\\n' % n for n in range(16384))",
+    "one line": "b'x' * 1000000",
+    "zeros": "bytes(1000000)",
+}
+
+
+def writes(block: str, megabytes: int) -> tuple[str, ...]:
+    """Writes so many million bytes to its stdout: one of ``BLOCKS``, over and over."""
+    return python(
+        f"block = memoryview({BLOCKS[block]}); size = len(block); left = {megabytes} * 1000000\n"
+        "while left > 0: left -= os.write(1, block[(-left) % size:][:left])"
     )
