@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from taskrun.output.samples import Movement, Phase, Sample, Status
+from taskrun.output.patience import OutOfPatience, Patience
+from taskrun.output.samples import Line, Message, Movement, Phase, Sample, Status
 from taskrun.output.text import for_people
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Parser(Protocol):
     hints: tuple[bytes, ...]
     reads_channel: bool
 
-    def feed(self, line: str, now: float) -> Movement | None:
+    def feed(self, line: str, now: float) -> Line | None:
         """Takes a line and the moment at which it came; returns what it says about progress, if anything."""
         ...
 
@@ -216,6 +217,10 @@ def _words(label: str) -> str:
 # --- a user's regex ---------------------------------------------------------------------------------------------------
 
 
+LONGEST_SEARCH = 0.2
+"""Seconds of CPU time that a user's pattern may take for one line: some take for ever, and nothing else could run."""
+
+
 class RegexParser:
     """A user's pattern; where it matches a line more than once, the last match counts.
 
@@ -227,16 +232,26 @@ class RegexParser:
     reads_channel = False
 
     def __init__(self, pattern: str, total: float | None = None) -> None:
-        self._pattern = re.compile(pattern)
+        self._pattern: re.Pattern[str] | None = re.compile(pattern)
+        self._patience = Patience(LONGEST_SEARCH)
         self._total = total
 
-    def feed(self, line: str, now: float) -> Movement | None:  # noqa: ARG002 - the protocol's
+    def feed(self, line: str, now: float) -> Line | None:  # noqa: ARG002 - the protocol's
         """See ``Parser``."""
-        match = None
-        for match in self._pattern.finditer(line):  # noqa: B007 - the last one is wanted
-            pass
-        if match is None:
+        if self._pattern is None:
             return None
+        match = None
+        try:
+            with self._patience:
+                for match in self._pattern.finditer(line):  # noqa: B007 - the last one is wanted
+                    pass
+        except OutOfPatience:
+            self._pattern = None
+            text = f"`progress.regex` has searched one line for {LONGEST_SEARCH:g} s, and is given up: {line[:80]!r}"
+            return Message(level="warning", text=text)
+        return None if match is None else self._said(match)
+
+    def _said(self, match: re.Match[str]) -> Movement | None:
         groups = {name: text for name, text in match.groupdict().items() if text is not None}
         numbers = {name: number(groups[name].rstrip("% ")) for name in _NUMBERS & groups.keys()}
         message = for_people(groups["message"]) if "message" in groups else None

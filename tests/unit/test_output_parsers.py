@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from taskrun.model import ProgressSource
 from taskrun.output.parsers import PARSERS, Parser, RegexParser, make_parser, number
-from taskrun.output.samples import Phase, Sample, Status
+from taskrun.output.samples import Message, Phase, Sample, Status
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures" / "progress"
 SAMPLES = [json.loads(line) for line in (FIXTURES / "progress_samples.jsonl").read_text(encoding="utf-8").splitlines()]
@@ -112,6 +112,15 @@ def test_each_sample_as_a_users_regex(sample: dict):
     elif match.get("current") is not None:
         assert isinstance(said, Sample)
         assert said.current == number(match["current"])
+
+
+def test_a_pattern_that_takes_for_ever_is_given_up_and_says_so():
+    parser = RegexParser(r"(?P<percent>(\d+)+)x")
+    assert parser.feed("7x", 0.0) == Sample(fraction=0.07)
+    said = parser.feed("1" * 50, 0.0)
+    assert isinstance(said, Message)
+    assert "given up" in said.text
+    assert parser.feed("8x", 0.0) is None
 
 
 # --- percent
