@@ -12,6 +12,6 @@ def test_a_regex_that_would_search_for_ever_stops_neither_the_run_nor_another_ta
         run = ["sleep", "60"]
         timeout = "300ms"
     """)
-    finished = project.taskrun("run", "-k", "a", "b").exits(1)
+    finished = project.taskrun("run", "-k", "a", "b").exits(124)
     assert runs.states(project) == {"a": "succeeded", "b": "timed-out"}
-    assert (finished.stdout + finished.stderr).count("`progress.regex` has searched") == 1
+    assert (finished.stderr).count("`progress.regex` has searched") == 1
