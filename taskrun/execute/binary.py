@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
 import trio
 
 from taskrun.events import TaskStart
+from taskrun.execute.shortages import patiently
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
 from taskrun.model import BinaryCommand, PythonCall, SpawnFailed, Stopped
@@ -34,11 +36,12 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
                 argv = await ffmpeg.arrange(running, argv, sink, equipment)
             if running.stopping is not None:
                 return running.without_process(Stopped(reason=running.stopping.reason))
-            process = await _spawn(attempt, attempt.command, argv, sink, equipment)
+            spawn = functools.partial(_spawn, attempt, attempt.command, argv, sink, equipment)
+            process = await patiently(spawn, running, equipment.link)
         except SpawnError as error:
             return running.without_process(error.failure)
         except OSError as error:
-            return running.without_process(shortage(error))
+            return unequipped(running, error)
         running.begin(process)
         emit(started(attempt, process))
         sink.listen()
@@ -67,10 +70,13 @@ async def watch(running: Running, sink: Sink) -> Outcome:
     return outcome
 
 
-def shortage(error: OSError) -> SpawnFailed:
+def unequipped(running: Running, error: OSError) -> Outcome:
     """We could not make what a process needs to be started: its pipes, its progress channel."""
+    if running.stopping is not None:
+        return running.without_process(Stopped(reason=running.stopping.reason))
     where = f" ({error.filename})" if error.filename else ""
-    return SpawnFailed(kind="resources", message=f"taskrun cannot make its pipes{where}: {error.strerror}")
+    message = f"taskrun cannot make its pipes{where}: {error.strerror}"
+    return running.without_process(SpawnFailed(kind="resources", message=message))
 
 
 def started(attempt: Attempt, process: WatchedProcess) -> TaskStart:

@@ -15,8 +15,9 @@ import trio
 
 from taskrun.config.wording import signal_name
 from taskrun.events import TaskMessage
-from taskrun.execute.binary import shortage, started, watch
+from taskrun.execute.binary import started, unequipped, watch
 from taskrun.execute.endings import exit_of
+from taskrun.execute.shortages import patiently
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
 from taskrun.model import (
@@ -88,9 +89,9 @@ class _PythonAttempt:
         except OverflowError:  # JSON knows such numbers, and results may hold them
             return self.running.without_process(LookUpFailed(message="an argument is a whole number beyond 64 bits"))
         try:
-            process = await self._fork()
+            process = await patiently(self._fork, self.running, self.equipment.link)
         except OSError as error:
-            return self.running.without_process(shortage(error))
+            return unequipped(self.running, error)
         self.running.only_clocks(Clocks(timeout=IMPORT_TIMEOUT), name=Clock.IMPORT)
         self.running.begin(process)
         self.running.on_resume = self._tell_time_left
@@ -110,6 +111,8 @@ class _PythonAttempt:
 
     async def _fork(self) -> Process:
         ours, theirs = socket.socketpair()
+        if self._channel is not None:  # of a try before this one
+            self._channel.close()
         self._channel = self.equipment.controls.add(ours.detach(), self._heard)
         with theirs:
             out, err = self.sink.open_pipes()

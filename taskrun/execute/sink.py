@@ -75,6 +75,7 @@ class Sink:
         Raises:
             OSError: No descriptors left.
         """
+        self._close_unread()
         out_read, out_write = os.pipe()
         try:
             err_read, err_write = os.pipe()
@@ -84,6 +85,11 @@ class Sink:
             raise
         self._unread = [(out_read, self.stdout), (err_read, self.stderr)]
         return out_write, err_write
+
+    def _close_unread(self) -> None:
+        for fd, _on_data in self._unread:
+            os.close(fd)
+        self._unread = []
 
     def listen(self) -> None:
         """Reads what the process says, from its first byte on: everybody has been told that it has started."""
@@ -261,9 +267,7 @@ class Sink:
         """Closes what is still open; the FIFO is used again only if everything ended as it should."""
         for stream in self._streams:
             stream.close()
-        for fd, _on_data in self._unread:
-            os.close(fd)
-        self._unread = []
+        self._close_unread()
         if self._fifo is not None:
             self._equipment.fifos.give_back(self._fifo, reuse=self._running.gone)
             self._fifo = None

@@ -299,7 +299,8 @@ class Templates:
             self._put("failed", number, failure.kind, failure.number, failure.message)
         else:
             kind = "resources" if code in _SHORTAGES else "template"
-            self._put("failed", number, kind, code, f"no worker could be forked: {text}")
+            what = "their template could not be forked" if request.inspection else "no worker could be forked"
+            self._put("failed", number, kind, code, f"{what}: {text}")
 
     def _want_again(self, template: Template, request: Request) -> None:
         """A rest is over."""

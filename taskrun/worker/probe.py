@@ -95,6 +95,7 @@ def inspect(template: Prober, payload: bytes) -> bytes:
 
     Raises:
         Disconnected: The host is gone.
+        OSError: There is no room for the fork.
     """
     request = inspect_calls.request_decoder.decode(payload)
     inspection = _Inspection(template, request)
@@ -137,7 +138,12 @@ class _Inspection:
         system.flush()
         reading, writing = os.pipe()
         old = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(reading)
+            os.close(writing)
+            raise
         if pid == 0:
             os.close(reading)
             if self._in_fork(old, writing):

@@ -115,8 +115,12 @@ class Template:
 
     def _inspect(self, number: int, payload: bytes) -> None:
         """Returns in the template, or in the probe that has taken its place."""
-        reply = probe.inspect(self, payload)
-        self.answer("inspected", number, reply, os.getpid())
+        try:
+            reply = probe.inspect(self, payload)
+        except OSError as error:  # only in the template: in the probe nothing gets out
+            self.answer("failed", number, error.errno or 0, error.strerror or str(error))
+        else:
+            self.answer("inspected", number, reply, os.getpid())
 
     def _call(self, number: int, request: dict[str, Any]) -> None:
         descriptors: list[int] = []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.faulty import DiskFaults
+from support.injection import at_each_step
 
 from taskrun import events
 from taskrun.model import ResourceError
@@ -19,6 +20,8 @@ from taskrun.record.summary import Asked
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.injection import Injected
 
 PLAIN = b"".join(b"line %d\n" % n for n in range(100))
 CAPPED = b"".join(b"%06d\n" % n for n in range(20_000))
@@ -129,3 +132,33 @@ def test_every_write_of_a_record_fails_in_turn(tmp_path, monkeypatch, number, fo
         except AssertionError as error:
             error.add_note(f"step {at}, {faults.failed}; told: {None if run is None else run.warnings}")
             raise
+
+
+LOUD = """
+    [tasks.capped]
+    shell = "seq 1 20000"
+    log = "66KiB"
+    [tasks.plain]
+    needs = ["capped"]
+    shell = "echo out; echo err >&2"
+"""
+CONVENIENCES = ("symlink", "rename .latest", "history.json", "reserve")  # what fails of these is nobody's loss
+WORDS = {errno.ENOSPC: "no space left on device", errno.EIO: "input/output error"}
+
+
+def test_a_run_whose_record_cannot_be_written_runs_all_the_same_and_says_so(tmp_path):
+    def disk_fails(it: Injected) -> None:
+        it.project.tasks(LOUD)
+        finished = it.taskrun("run", "plain", "capped", "--output", "stream")
+        assert finished.out.splitlines() == [*(b"capped | %d" % n for n in range(1, 20_001)), b"plain | out"]
+        finished.says("plain | err", "2 tasks: 2 ok")
+        if not it.struck:
+            finished.succeeds()
+        elif finished.status or not any(word in it.text for word in CONVENIENCES):
+            assert WORDS[it.plan["errno"]] in finished.stderr, finished.stderr
+            assert finished.status == (0 if "the record is in" in finished.stderr else 125), finished.stderr
+            it.oracle.excuse("O5", "it is not whole, and says so")
+
+    ways = [{"errno": number, "for_good": for_good} for number in WORDS for for_good in (False, True)]
+    plan = {"what": "disk", "role": "runner", "errno": 0, "for_good": False}
+    at_each_step(tmp_path, plan, disk_fails, usual=6, ways=lambda _text: ways)

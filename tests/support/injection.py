@@ -19,7 +19,7 @@ from support.oracle import Oracle
 from support.project import ProjectDir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from support.commands import Finished
 
@@ -32,6 +32,7 @@ class Injected:
     """One project in which a fault is planted.
 
     Attributes:
+        plan: See ``faulty``.
         project: With what the test has written into it.
         oracle: Judges when the step has been seen to.
         at: The number of the step; 0: no fault.
@@ -39,14 +40,13 @@ class Injected:
     """
 
     def __init__(self, folder: Path, plan: dict[str, Any], at: int, text: str) -> None:
-        self.at, self.text = at, text
+        self.plan, self.at, self.text = plan, at, text
         self.project = ProjectDir(folder)
         self.oracle = Oracle(self.project)
         self._notes = folder / "notes"
         self._notes.mkdir()
         site = self.project.write("planted/sitecustomize.py", "")
         site.write_text(_SITE.format(support=str(Path(faulty.__file__).parent)))
-        self._role = plan["role"]
         told = {**plan, "at": at, "notes": str(self._notes), "folder": str(self.project.path / ".taskrun")}
         self._env = {
             "PYTHONPATH": f"{site.parent}{os.pathsep}{self.project.env['PYTHONPATH']}",
@@ -60,7 +60,7 @@ class Injected:
     @property
     def steps(self) -> list[str]:
         """What the process in question has done, as far as it came."""
-        path = self._notes / self._role
+        path = self._notes / self.plan["role"]
         return path.read_text().splitlines() if path.exists() else []
 
     @property
@@ -69,13 +69,17 @@ class Injected:
         return 0 < self.at <= len(self.steps)
 
 
+def _no_choice(_text: str) -> Sequence[dict[str, Any]]:
+    return ({},)
+
+
 def at_each_step(
     folder: Path,
     plan: dict[str, Any],
     test: Callable[[Injected], None],
     *,
     usual: int,
-    say: Callable[[str], None] = print,
+    ways: Callable[[str], Sequence[dict[str, Any]]] = _no_choice,
 ) -> None:
     """Carries a test out without a fault, to list the steps, and then with a fault at each of them.
 
@@ -83,21 +87,21 @@ def at_each_step(
         folder: Where the projects are.
         plan: See ``faulty``.
         test: Prepares the project, runs it, says what it expects; the oracle judges afterwards.
-        usual: At how many steps, as long as not all are asked for.
-        say: Told which steps.
+        usual: With how many faults, as long as not all are asked for.
+        ways: The ways in which a step, named by its text, can go wrong: additions to the plan.
     """
-    listed = _carry_out(test, Injected(folder / "0", plan, 0, "none"))
-    steps = listed.steps
+    steps = _carry_out(test, Injected(folder / "0", plan, 0, "none")).steps
     assert steps, f"{plan['role']} did nothing"
+    faults = [(at, text, way) for at, text in enumerate(steps, 1) for way in ways(text)]
     asked, seed = os.environ.get(STEPS), os.environ.get(SEED) or secrets.token_hex(4)
-    if asked:
-        chosen = list(range(1, len(steps) + 1)) if asked == "all" else [int(number) for number in asked.split(",")]
-    else:
-        chosen = sorted(random.Random(seed).sample(range(1, len(steps) + 1), min(usual, len(steps))))
-    say(f"{len(chosen)} of {len(steps)} steps: {STEPS}={','.join(map(str, chosen))} {SEED}={seed}")
-    for at in chosen:
-        text = steps[at - 1] if at <= len(steps) else "beyond"
-        _carry_out(test, Injected(folder / str(at), plan, at, text))
+    if not asked:
+        chosen = sorted(random.Random(seed).sample(range(len(faults)), min(usual, len(faults))))
+        faults = [faults[index] for index in chosen]
+    elif asked != "all":
+        faults = [fault for fault in faults if str(fault[0]) in asked.split(",")]
+    print(f"{len(faults)} faults in {len(steps)} steps of the {plan['role']}; {SEED}={seed}")
+    for number, (at, text, way) in enumerate(faults, 1):
+        _carry_out(test, Injected(folder / str(number), {**plan, **way}, at, f"{text} {way or ''}"))
 
 
 def _carry_out(test: Callable[[Injected], None], injected: Injected) -> Injected:
@@ -107,6 +111,6 @@ def _carry_out(test: Callable[[Injected], None], injected: Injected) -> Injected
             complaints = injected.oracle.complaints()
             assert not complaints, "\n".join(complaints)
     except BaseException as error:
-        error.add_note(f"{STEPS}={injected.at}: {injected.text}")
+        error.add_note(f"{STEPS}={injected.at}: {injected.plan['role']}, {injected.text}")
         raise
     return injected
