@@ -57,7 +57,7 @@ def one_end(case: Case) -> None:
 
 
 def strike_and_look(case: Case, forest: Forest, whom: str, number: signal.Signals) -> None:
-    words = ("run", "*", "--grace", f"{case.random.randint(50, 600)}ms", "--output", "stream")
+    words = ("run", "*", "--grace", f"{case.random.randint(50, 600)}ms", "--output", "none")
     in_terminal = whom in {"key", "window"} or case.random.random() < 0.2
     if number == signal.SIGQUIT or number in DEADLY:
         words_before = ("sh", "-c", 'ulimit -c 0; exec "$@"', "sh", *case.project.command)

@@ -53,15 +53,18 @@ class Torture:
 
     Args:
         folder: Where cases have their projects.
+        oracle: The one of the whole test.
         say: Told the seed when it begins.
     """
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+    def __init__(self, folder: Path, oracle: Oracle, say: Callable[[str], None]) -> None:
         self._folder = folder
+        self._oracle = oracle
         self._asked = float(os.environ.get(SECONDS) or 0)
         given = os.environ.get(SEED) or secrets.token_hex(4)
         self.seed, _, self._only = given.partition(":")
         self.made = 0
+        self._say = say
         say(f"torture: {SEED}={given}")
 
     def seconds(self, usual: float) -> float:
@@ -77,6 +80,7 @@ class Torture:
             least: So many are made in any case, on however slow a machine.
         """
         until = time.monotonic() + self.seconds(usual)
+        self._oracle.bound += self.seconds(usual)
         while self.made < least or time.monotonic() < until:
             folder = self._folder / str(self.made)
             case = Case(f"{self.seed}:{self._only or self.made}", folder)
@@ -91,10 +95,11 @@ class Torture:
             finally:
                 case.project.close(expect_clean=False)
             shutil.rmtree(folder, ignore_errors=True)  # an hour has thousands of them
+        self._say(f"torture: {self.made} cases")
 
 
 @pytest.fixture
-def torture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Torture:
+def torture(tmp_path: Path, oracle: Oracle, capsys: pytest.CaptureFixture[str]) -> Torture:
     """To be imported by the tests that ask for it."""
 
     def say(text: str) -> None:
@@ -102,4 +107,4 @@ def torture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Torture:
         with capsys.disabled():
             print(f"\n{text}", flush=True)  # for whoever must kill what hangs
 
-    return Torture(tmp_path / "torture", say)
+    return Torture(tmp_path / "torture", oracle, say)
