@@ -16,6 +16,7 @@ import trio
 from taskrun.config.wording import signal_name
 from taskrun.events import TaskMessage
 from taskrun.execute.binary import started, unequipped, watch
+from taskrun.execute.checkpoint_saver import CheckpointSaver
 from taskrun.execute.endings import exit_of
 from taskrun.execute.shortages import patiently
 from taskrun.execute.sink import Sink
@@ -27,7 +28,6 @@ from taskrun.model import (
     NoResult,
     PythonCall,
     Raised,
-    ResourceError,
     Returned,
     Signaled,
     State,
@@ -82,6 +82,7 @@ class _PythonAttempt:
         self._failure: wire.Failure | None = None
         self._garbled = ""
         self._calling = False
+        self._saver = CheckpointSaver(equipment.checkpoints, self._checkpoint_key, self._saved)
 
     async def carry_out(self) -> Outcome:
         try:
@@ -99,6 +100,7 @@ class _PythonAttempt:
         self.sink.listen()
         await self._send(call)
         outcome = await watch(self.running, self.sink)
+        await self._saver.finish()
         checkpoints = self.equipment.checkpoints
         if outcome.state is State.SUCCEEDED and checkpoints is not None and checkpoints.exist:
             checkpoints.delete(self._checkpoint_key())
@@ -202,8 +204,8 @@ class _PythonAttempt:
                 self.sink.sample(Status(text=text), now)
             case wire.Message(level=level, text=text):
                 self.emit(TaskMessage(task=self.attempt.task, attempt=self.attempt.number, level=level, text=text))
-            case wire.Checkpoint(id=number, value=value):
-                self._send_now(wire.CheckpointSaved(id=number, error=self._save(value)))
+            case wire.Checkpoint():
+                self._saver.save(message)
             case wire.Result():
                 self._result = message
             case wire.Failure():
@@ -211,14 +213,8 @@ class _PythonAttempt:
             case _:
                 self._garbled = f"a {type(message).__name__} from a worker"
 
-    def _save(self, value: bytes) -> str:
-        if self.equipment.checkpoints is None:
-            return "this run keeps no record"
-        try:
-            self.equipment.checkpoints.save(self._checkpoint_key(), value)
-        except (ResourceError, ValueError) as error:
-            return str(error)
-        return ""
+    def _saved(self, number: int, error: str) -> None:
+        self._send_now(wire.CheckpointSaved(id=number, error=error))
 
     def _checkpoint_key(self) -> str:
         """A checkpoint belongs to the task and its arguments."""
