@@ -11,6 +11,7 @@ import time
 
 import pytest
 from support import runs
+from support.census import state_of
 from support.programs import as_task, python, writes
 
 PEAK = """
@@ -199,20 +200,29 @@ def cpu_seconds(pid: int) -> float:
 
 
 @needs_proc
-def test_b22_what_is_still_in_the_pipe_when_a_task_ends_is_read(project, oracle):
-    """The runner is stopped until the pipe is full and the task has ended."""
-    written = bytes(range(256)) * 256
-    code = "open('up', 'w')\nwhile not os.path.exists('go'): time.sleep(0.01)\nos.write(1, bytes(range(256)) * 256)"
-    project.tasks(as_task("a", python(code)))
-    running = project.start("run", "a")
-    runs.wait_for_files(project, "up")
-    (task,) = runs.wait_started(project, 1).values()
+def test_b22_what_is_still_in_the_pipes_when_tasks_end_is_read(project):
+    """The runner is stopped until the pipes of many are full and they have ended; then it hears of all at once."""
+    count, written = 50, bytes(range(256)) * 256
+    project.write("data", written)
+    os.mkfifo(project.path / "go")
+    project.tasks(f"""
+        [run]
+        jobs = {count}
+        [tasks.a]
+        foreach.n = {{ range = [1, {count}] }}
+        shell = "read line < go; exec cat data"
+    """)
+    running = project.start("run", "-q", "a", "--output", "none")
+    started = runs.wait_started(project, count)
     running.signal(signal.SIGSTOP)
-    project.write("go", "")
-    runs.wait_until(lambda: not os.path.exists(f"/proc/{task}"), "the task has ended, and was reaped")
+    go = os.open(project.path / "go", os.O_RDWR)
+    os.write(go, b"go\n" * count)
+    runs.wait_until(lambda: not any(map(state_of, started.values())), "all tasks have ended, and were reaped")
+    os.close(go)
     running.signal(signal.SIGCONT)
-    assert running.finish().succeeds().out == written
-    oracle.expect_log("a", written)
+    running.finish().succeeds()
+    logs = [path for path in (runs.folder(project) / "logs").iterdir() if path.suffix == ".log"]
+    assert [path.read_bytes() == written for path in logs] == [True] * count
 
 
 def test_b23_what_a_task_had_written_when_it_was_killed_is_kept(project):
