@@ -97,11 +97,13 @@ class AttemptClocks:
         """The task wrote something, or reported progress or status."""
         self._activity = now
 
-    def saw_progress(self, now: float, *, moved: bool) -> None:
-        """The task reported progress; ``moved``: further than before."""
+    def saw_progress(self, now: float, *, moved: bool) -> bool:
+        """The task reported progress; ``moved``: further than before. Returns whether a clock begins with it."""
         self._activity = now
+        begins = self._moved is None and self._limits.stall is not None
         if moved or self._moved is None:
             self._moved = now
+        return begins
 
     def hold(self, now: float) -> None:
         """The task's output is not being read: what it does cannot be seen, so all but its timeout stand still."""

@@ -193,7 +193,8 @@ class Sink:
         tracker = self._tracker = self._tracker or Tracker()
         update = tracker.add(movement, now)
         moved_at = tracker.stalled_since
-        self._running.clocks.saw_progress(now, moved=moved_at is None or moved_at == now)
+        if self._running.clocks.saw_progress(now, moved=moved_at is None or moved_at == now):
+            self._running.wake()  # its limit may come before everything that is waited for
         if update is not None:
             self._progress(update)
 

@@ -45,6 +45,24 @@ def test_each_clock_stops_what_provokes_it_and_nothing_else(project, clock, shel
     finished.exits(124)
 
 
+def test_progress_that_begins_late_and_stands_still_is_seen_without_another_clock(project):
+    project.write("m.py", "import taskrun, time\n\ndef call():\n    taskrun.progress(3, 10)\n    time.sleep(30)\n")
+    project.tasks("""
+        [defaults]
+        stall-timeout = "300ms"
+        [tasks.a]
+        shell = "sleep 0.5; echo progress 3/10 > $TASKRUN_PROGRESS; sleep 30"
+        [tasks.b]
+        python = "m:call"
+    """)
+    tasks, _events, finished = ends(project, "-k", "a", "b")
+    assert {task: end["reason"] for task, end in tasks.items()} == dict.fromkeys(
+        "ab", "progress did not move for 300ms"
+    )
+    assert max(end["elapsed"] for end in tasks.values()) < 20
+    finished.exits(124)
+
+
 def test_what_hung_is_described_in_the_log_before_it_is_stopped(project):
     project.tasks("""
         [tasks.a]

@@ -91,7 +91,7 @@ def stack_of_c():
 
 def without_memory():
     import resource
-    resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
+    resource.setrlimit(resource.RLIMIT_AS, (400 << 20, 400 << 20))
     held = []
     while True:
         held.append(bytearray(20_000_000))
@@ -236,8 +236,8 @@ def test_c8_a_result_that_cannot_be_sent_says_where_in_it_and_why(project):
 def test_c9_a_large_result_arrives_and_one_beyond_the_limit_is_refused(project):
     end, _finished = call(project, "large", mib=8)
     assert len(end["result"]) == 8 << 20
-    end, finished = call(project, "large", mib=80)
-    assert "80 MiB as JSON, the limit is 64 MiB; write it to a file" in end["reason"]
+    end, finished = call(project, "large", mib=65)
+    assert "65 MiB as JSON, the limit is 64 MiB; write it to a file" in end["reason"]
     finished.exits(1)
 
 
