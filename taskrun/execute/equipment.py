@@ -52,7 +52,7 @@ class Equipment:
         self.suspend = suspend
         self.outputs = Pump()
         self.controls = Pump()
-        self.fifos = Fifos(self.controls)
+        self.fifos = Fifos(self.controls, made=link.remove_at_end)
         self.memory_kills = MemoryKills()
 
     def running(self, attempt: Attempt) -> Running:

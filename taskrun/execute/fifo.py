@@ -14,6 +14,8 @@ import tempfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taskrun.execute.pump import OnData, Pump, Stream
 
 
@@ -28,10 +30,16 @@ class Fifo:
 
 
 class Fifos:
-    """Makes, hands out and takes back FIFOs; ``close`` removes them all."""
+    """Makes, hands out and takes back FIFOs; ``close`` removes them all.
 
-    def __init__(self, pump: Pump) -> None:
+    Args:
+        pump: Reads them.
+        made: Told the folder once it is there, for who removes it if this process is killed.
+    """
+
+    def __init__(self, pump: Pump, made: Callable[[str], None]) -> None:
         self._pump = pump
+        self._on_made = made
         self._folder: str | None = None
         self._free: list[Fifo] = []
         self._made = 0
@@ -48,6 +56,7 @@ class Fifos:
             return fifo
         if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="taskrun-")  # 0700
+            self._on_made(self._folder)
         path = os.path.join(self._folder, f"progress-{self._made}")
         self._made += 1
         os.mkfifo(path, 0o600)

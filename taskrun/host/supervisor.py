@@ -77,6 +77,7 @@ class Supervisor:
         self._environ: dict[str, str] = {}  # what the environments of requests have in common
         self._spawns: dict[int, Spawn] = {}
         self._snapshot_delay = 0.0
+        self._folders: list[str] = []  # to be removed at the end, if the runner does not
         self._closing = False
         self._finished = False
         self._requests: dict[str, Callable[..., None]] = {
@@ -92,6 +93,7 @@ class Supervisor:
             "suspend": self._suspend,
             "resume": self._resume,
             "ping": self._ping,
+            "remove": self._remove,
             "shutdown": self._shutdown,
         }
 
@@ -284,6 +286,9 @@ class Supervisor:
     def _ping(self, request: int) -> None:
         self.put("done", request, None)
 
+    def _remove(self, folder: str) -> None:
+        self._folders.append(folder)
+
     def _ended(self, leader: Leader, how: Ended) -> None:
         self._freezer.forget(leader)
         self.put("ended", leader.id, *how)
@@ -349,4 +354,16 @@ class Supervisor:
         """Stays behind until nothing is left: who cannot be killed now can be when its system call returns."""
         while self.reaper.sweep(SWEEP, set(), patient=True)[1]:
             pass
+        for folder in self._folders:
+            _remove_flat(folder)
         self._finished = True
+
+
+def _remove_flat(folder: str) -> None:
+    """Removes a folder of files; what else a task has put there keeps it."""
+    try:
+        for name in os.listdir(folder):
+            os.unlink(f"{folder}/{name}")
+        os.rmdir(folder)
+    except OSError:
+        pass  # mostly it is gone: the runner has removed it itself

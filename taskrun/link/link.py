@@ -38,6 +38,7 @@ class Link:
 
     Attributes:
         pid: The host's process id.
+        mark: What the marks of all its attempts begin with.
         lost: Set when the host has been lost and what it left has been swept. Not by a shutdown.
         processes: Those that run, by id.
         leave_alone: Children of this process that are none of the host's: a sweep after the host's death spares them
@@ -59,7 +60,7 @@ class Link:
         self._templates_log = templates_log
         self._platform = current_platform()
         self._number = 0
-        self._token = os.urandom(6).hex()
+        self.mark = os.urandom(6).hex()
         self._marks: dict[int, str] = {}
         self._environ: dict[str, str] | None = None  # what the host was told that environments have in common
         self._templates: list[TemplateSpec] = []
@@ -181,7 +182,7 @@ class Link:
 
     def _next(self) -> tuple[int, str]:
         self._number += 1
-        return self._number, f"{self._token}-{self._number}"
+        return self._number, f"{self.mark}-{self._number}"
 
     async def _start(self, number: int, message: Any, fds: list[int], mark: str, path: str | None = None) -> Process:
         self._marks[number] = mark
@@ -239,6 +240,10 @@ class Link:
         number, _mark = self._next()
         with contextlib.suppress(HostLost):
             await self._ask(number, "resume", number)
+
+    def remove_at_end(self, folder: str) -> None:
+        """Has the host remove a folder of files when it ends: a runner that is killed cannot."""
+        self._conversation.tell("remove", folder)
 
     def reap_adopted(self) -> None:
         """Reaps the dead who came to this process, as to a subreaper or to process 1, and for whom nobody waits."""
@@ -299,7 +304,7 @@ class Link:
         with trio.move_on_after(_SWEEP):
             left = True
             while left:
-                left = orphans.adopted_round() if self._adopt else orphans.marked_round(self._token, leaders)
+                left = orphans.adopted_round() if self._adopt else orphans.marked_round(self.mark, leaders)
                 await trio.sleep(0.001)
         self.swept = leftovers(orphans.killed, killed=True)
 
