@@ -31,12 +31,13 @@ _SNAPSHOTS = (0.05, 2.0)  # seconds between two looks at who is below whom: at f
 
 
 class Spawn:
-    """A request to start a binary that has not been answered yet."""
+    """A request to start a program that has not been answered yet; ``worker``: it is a Python worker."""
 
-    __slots__ = ("argv", "cwd", "env", "fds", "id", "mark", "tries")
+    __slots__ = ("argv", "cwd", "env", "fds", "id", "mark", "tries", "worker")
 
-    def __init__(self, number: int, request: dict[str, Any], fds: list[int]) -> None:
+    def __init__(self, number: int, request: dict[str, Any], fds: list[int], *, worker: bool = False) -> None:
         self.id = number
+        self.worker = worker
         self.argv: list[str] = request["argv"]
         self.env: dict[str, str] = request["env"]
         self.cwd: str = request["cwd"]
@@ -176,7 +177,7 @@ class Supervisor:
         self._spawns.pop(spawn.id, None)
         spawn.close()
         start = self._platform.start_since(pid, stamp)
-        self._begin(Leader(spawn.id, pid, start, spawn.mark, worker=False))
+        self._begin(Leader(spawn.id, pid, start, spawn.mark, worker=spawn.worker))
 
     def _try_later(self, spawn: Spawn, failure: LaunchFailed) -> bool:
         """Whether the start will be tried again: a shortage may pass while other attempts run, and end."""
@@ -227,9 +228,18 @@ class Supervisor:
 
     def _call(self, number: int, key: str, request: dict[str, Any], count: int) -> None:
         fds = self._take_fds(count, number)
-        if fds is not None:
-            request["env"] = self._whole(request["env"])
+        if fds is None:
+            return
+        request["env"] = self._whole(request["env"])
+        if self._platform.adopts:
             self._templates.call(number, key, request, fds)
+            return
+        # A worker that a template forked could not become our child.
+        channel, *stdin, stdout, stderr = fds
+        add_mark(request["env"], request["mark"])
+        request["argv"] = self._templates.worker_argv(key)
+        given = stdin or [os.open(os.devnull, os.O_RDONLY)]
+        self._try(Spawn(number, request, [*given, stdout, stderr, channel], worker=True))
 
     def _inspect(self, number: int, key: str, payload: bytes) -> None:
         self._templates.inspect(number, key, payload)

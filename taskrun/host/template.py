@@ -158,13 +158,24 @@ class Template:
             os._exit(70)
 
     def _exec(self, launcher: Launcher, sock: _socket.socket, errors: int) -> int:
-        argv = [self.python, "-m", "taskrun.worker", "3"]
-        if self.python == sys.executable:  # ours need not be installed: it is found beside the host's own modules
-            root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-            code = f"import sys; sys.path.append({root!r}); from taskrun.worker.template import main; main(3)"
-            argv = [self.python, "-c", code]
+        argv = self._program("template", "main(3)")
         env = dict(os.environ) if self.env is None else self.env
         return launcher.launch(argv, env, "/", [0, errors, errors, sock.fileno()])
+
+    def worker_argv(self) -> list[str]:
+        """The command of a worker that is exec'd for its one call, without what the template imports at once."""
+        from json import dumps  # a host on Linux never does this
+
+        return [*self._program("alone", "main(sys.argv[1])", "call"), dumps(self.init["sys_path"])]
+
+    def _program(self, module: str, call: str, *words: str) -> list[str]:
+        """The interpreter with a module of ``taskrun.worker``."""
+        if self.python != sys.executable:
+            return [self.python, "-m", "taskrun.worker", *(words or (module,))]
+        # Ours need not be installed: it is found beside the host's own modules.
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        code = f"import sys; sys.path.append({root!r}); from taskrun.worker.{module} import main; {call}"
+        return [self.python, "-c", code]
 
     def last_words(self) -> str:
         """What it wrote to stderr before it had its log: why an interpreter could not become a template."""

@@ -92,6 +92,10 @@ class Templates:
         request["mark"] = request["env"].get("TASKRUN_MARK", "")  # with those of the runs that we are below of
         self._want(key, Request(number, ("call", number, request), mark, request["cwd"], fds))
 
+    def worker_argv(self, key: str) -> list[str]:
+        """As of ``Template``."""
+        return self._templates[key].worker_argv()
+
     def inspect(self, number: int, key: str, payload: bytes) -> None:
         """An inspection is wanted; answered by ``done`` with the reply, or ``failed``."""
         self._want(key, Request(number, ("inspect", number, payload), "", "", []))

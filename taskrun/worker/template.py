@@ -55,7 +55,7 @@ class Template:
         self.cwd = "/"
         _take_descriptors(sock_fd)
         _take_signals()
-        _forget_program()
+        forget_program()
         system.set_name("taskrun-templat")
         system.die_with(self.host)
         self.socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, _SOCKET)
@@ -211,7 +211,12 @@ def _take_descriptors(sock_fd: int) -> None:
         except OSError:
             os.dup2(null, number)
     os.close(null)
-    # The old streams are kept: they would close or flush what is no longer theirs.
+    open_streams()
+
+
+def open_streams() -> None:
+    """Python's streams anew, for what 0 to 2 are now; UTF-8 whatever the locale."""
+    # The old ones are kept: they would close or flush what is no longer theirs.
     _kept.extend((sys.stdin, sys.stdout, sys.stderr, sys.__stdin__, sys.__stdout__, sys.__stderr__))
     sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0, "rb", closefd=False)), "utf-8")
     sys.stdout = _output(1)
@@ -233,6 +238,11 @@ def _take_signals() -> None:
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # Python raises BrokenPipeError instead
     interruption.ignore()
+    hear_signals()
+
+
+def hear_signals() -> None:
+    """What a worker hears: a stop, and that its stack is wanted."""
     interruption.install()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     session.forget_after_fork()
@@ -241,7 +251,7 @@ def _take_signals() -> None:
     faulthandler.register(signal.SIGUSR1, 2, all_threads=True)
 
 
-def _forget_program() -> None:
+def forget_program() -> None:
     """The program that this one is a fork of is not the user's: its arguments, ``__main__`` and exit functions go."""
     _kept.append(sys.modules.get("__main__"))
     sys.modules["__main__"] = types.ModuleType("__main__")

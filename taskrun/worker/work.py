@@ -46,7 +46,7 @@ def live(birth: Birth) -> NoReturn:
     status = BROKEN
     try:
         _become(birth)
-        status = _serve(Session(3))
+        status = serve(Session(3))
     except system.ParentGone:
         pass  # nobody is left to report to
     except BaseException as error:  # noqa: BLE001 - nothing may pass into the template's frames below
@@ -77,7 +77,7 @@ def _become(birth: Birth) -> None:
     gc.enable()  # off in the template, since to collect is to write into memory that it shares with its forks
 
 
-def _serve(channel: Session) -> int:
+def serve(channel: Session) -> int:
     """Waits for the call, carries it out, answers; returns the exit status."""
     call = channel.receive_call()
     if call is None:

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import _socket
-import contextlib
 import os
 import signal
 from typing import TYPE_CHECKING
 
 import pytest
 from support import census, programs
-from support.linked import outcome, run, start
+from support.linked import outcome, portable_host, run, start
 
 from taskrun.host.portable import Portable
-from taskrun.host.start import HostStart
 
 if TYPE_CHECKING:
     from taskrun.link import Link
-
-
-def portable_host() -> HostStart:
-    """A forked host that knows processes from ``ps`` alone."""
-    ours, theirs = _socket.socketpair()
-    pid = os.fork()
-    if pid == 0:
-        with contextlib.suppress(BaseException):
-            from taskrun.host.serve import serve
-
-            serve(theirs.detach(), soft_files=None, forked=False, platform=Portable())
-        os._exit(0)
-    theirs.close()
-    return HostStart(ours, pid)
 
 
 def test_it_lists_processes_with_their_parents_groups_and_start_times() -> None:

@@ -53,7 +53,7 @@ class FakeHost:
         self.socket = ours
         high = os.dup(theirs.fileno())
         environment = {"PATH": os.environ["PATH"], "HOME": "/", "PADDING": "x" * 200, "PYTHONPATH": ROOT, **(env or {})}
-        argv = [sys.executable, *options, "-m", "taskrun.worker", "3"]
+        argv = [sys.executable, *options, "-m", "taskrun.worker", "template"]
         self.pid = os.posix_spawn(sys.executable, argv, environment, file_actions=[(os.POSIX_SPAWN_DUP2, high, 3)])
         os.close(high)
         theirs.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _socket
 import contextlib
 import ctypes
 import os
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from taskrun.host.portable import Portable
+from taskrun.host.start import HostStart
 from taskrun.link import Link, Process, Usage, open_link
 
 if TYPE_CHECKING:
@@ -89,6 +92,20 @@ async def linked(**how: Any) -> AsyncIterator[Link]:
     finally:
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(36, 0, 0, 0, 0)
+
+
+def portable_host() -> HostStart:
+    """A forked host that knows processes from ``ps`` alone, as on macOS."""
+    ours, theirs = _socket.socketpair()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            from taskrun.host.serve import serve
+
+            serve(theirs.detach(), soft_files=None, forked=False, platform=Portable())
+        os._exit(0)
+    theirs.close()
+    return HostStart(ours, pid)
 
 
 def run(test: Callable[[Link], Awaitable[None]], **how: Any) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 from support.fakes import attempt_of
-from support.linked import linked
+from support.linked import linked, portable_host
 
 from taskrun.events import TaskOutput
 from taskrun.execute.clocks import RunClock
@@ -60,6 +60,7 @@ class LocalBench:
     """Programs in shells."""
 
     clock = None
+    portable = False
 
     def __init__(self) -> None:
         self._folder = tempfile.mkdtemp(prefix="taskrun-bench-")
@@ -68,7 +69,8 @@ class LocalBench:
 
     @contextlib.asynccontextmanager
     async def executor(self) -> AsyncIterator[LocalExecutor]:
-        async with linked() as link, trio.open_nursery() as nursery:
+        how = {"start": portable_host(), "adopt": False} if self.portable else {}
+        async with linked(**how) as link, trio.open_nursery() as nursery:
             equipment = Equipment(
                 link=link,
                 clock=RunClock(trio.current_time),
@@ -108,6 +110,18 @@ class PythonBench(LocalBench):
 
     def attempt(self, act: str, task: str, **keys: Any) -> Attempt:
         return self._completed(attempt_of(task, **keys), PythonCall(target=f"bench_calls:{act}"))
+
+
+class PortableBench(LocalBench):
+    """Programs, where there is neither ``/proc`` nor adoption."""
+
+    portable = True
+
+
+class PortablePythonBench(PythonBench):
+    """Calls in such a place: in workers that are exec'd."""
+
+    portable = True
 
 
 def _environ() -> dict[str, str]:
