@@ -16,29 +16,61 @@ from taskrun.config.wording import signal_name, width_of
 if TYPE_CHECKING:
     from taskrun.record.reading import RunRecord
     from taskrun.record.summary import RunSummary
+    from taskrun.run.survivors import Survivor
 
 
 @click.command(name="runs")
 @click.option("--json", "as_json", is_flag=True, help="As a JSON array.")
+@click.option("--kill", is_flag=True, help="Kill what runs that were killed themselves have left running.")
 @file_option
-def command(file: str | None, *, as_json: bool) -> int:
-    """List the recorded runs, the newest first.
+def command(file: str | None, *, as_json: bool, kill: bool) -> int:
+    """List the recorded runs, the newest first, and what those that were killed have left running.
 
     `taskrun logs --run ID` shows what the tasks of one wrote; the last four letters of the ID will do.
     """
     from taskrun.record.reading import list_runs
 
+    if kill and as_json:
+        raise click.UsageError("--kill lists no runs: it goes without --json")
     records = list_runs(state_folder(file), os.environ)[::-1]
+    if kill:
+        return _kill([record.summary for record in records])
+    alive = _alive([record.summary for record in records])
     if as_json:
         from taskrun.cli.list import to_json
 
-        return answer(to_json([describe(record) for record in records]))
+        return answer(to_json([describe(record, alive.get(record.summary.id, [])) for record in records]))
     if not records:
         click.echo("no run is recorded yet", err=True)
         return 0
     width = terminal_width()
-    lines = _in_columns([_row(record.summary) for record in records])
+    lines = []
+    for record, line in zip(records, _in_columns([_row(record.summary) for record in records]), strict=True):
+        lines += [line, *(f"  still running: {printable(str(each))}" for each in alive.get(record.summary.id, ()))]
     return answer("".join(f"{line if width is None else cut(line, width)}\n" for line in lines))
+
+
+def _alive(summaries: list[RunSummary]) -> dict[str, list[Survivor]]:
+    """By run."""
+    from taskrun.run.survivors import survivors
+
+    found: dict[str, list[Survivor]] = {}
+    for each in survivors(summaries):
+        found.setdefault(each.run, []).append(each)
+    return found
+
+
+def _kill(summaries: list[RunSummary]) -> int:
+    """Status 1: something could not be killed."""
+    from taskrun.run import survivors
+
+    killed, alive = survivors.kill(summaries)
+    for each in alive:
+        click.echo(f"error: {printable(str(each))} could not be killed", err=True)
+    if not killed and not alive:
+        click.echo("nothing is left running", err=True)
+    status = answer("".join(f"killed {printable(str(each))}\n" for each in killed))
+    return 1 if alive else status
 
 
 def outcome(summary: RunSummary) -> str:
@@ -58,7 +90,7 @@ def outcome(summary: RunSummary) -> str:
             return f"status {status}"
 
 
-def describe(record: RunRecord) -> dict[str, Any]:
+def describe(record: RunRecord, alive: list[Survivor]) -> dict[str, Any]:
     """One element of ``--json``."""
     from taskrun.events import timestamp
 
@@ -84,6 +116,7 @@ def describe(record: RunRecord) -> dict[str, Any]:
         "taskrun": summary.taskrun,
         "folder": record.path,
         "trouble": list(summary.trouble),
+        "still_running": [{"pid": each.seen.pid, "command": each.command} for each in alive],
     }
 
 

@@ -150,13 +150,15 @@ class RunFolder:
             return self._events.due or waiting
         return min(self._events.due, waiting)
 
-    def begin(self, start: events.RunStart, asked: summary.Asked, ts: float) -> None:
+    def begin(self, start: events.RunStart, asked: summary.Asked, ts: float, *, host: int = 0, mark: str = "") -> None:
         """Writes what was asked for to ``run.json``, for as long as the run is under way.
 
         Args:
             start: The run's first event; it is not recorded by this.
             asked: What the command line asked for.
             ts: Seconds since the epoch.
+            host: The pid of the process that supervises it; 0: there is none.
+            mark: See ``RunSummary``.
         """
         pid = os.getpid()
         self._summary = summary.RunSummary(
@@ -165,6 +167,9 @@ class RunFolder:
             taskrun=start.taskrun,
             pid=pid,
             process_start=liveness.process_start(pid),
+            host=host,
+            host_start=liveness.process_start(host),
+            mark=mark,
             boot=liveness.boot_id(),
             started=ts,
             argv=start.argv,

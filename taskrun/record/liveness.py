@@ -11,6 +11,8 @@ import errno
 import fcntl
 import os
 
+_DEAD = frozenset({b"Z", b"X", b"x"})  # states of processes
+
 
 def boot_id() -> str:
     """Identifies this boot of the machine; empty where the system has none."""
@@ -22,14 +24,17 @@ def boot_id() -> str:
 
 
 def process_start(pid: int) -> int | None:
-    """When a process started, in clock ticks since boot; ``None``: there is none, or the system does not say."""
+    """When a process started, in clock ticks since boot; ``None``: there is none, or the system does not say.
+
+    One that has ended is none, also where nobody reaps it, as in a container without an init.
+    """
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             # The name in brackets may hold anything, brackets too. Field 22 is the 20th after it.
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    return int(fields[19])
+    return None if fields[0] in _DEAD else int(fields[19])
 
 
 def is_process(pid: int, started: int | None, boot: str) -> bool:

@@ -10,6 +10,7 @@ import msgspec
 from taskrun.record import liveness, places, summary
 
 _YOUNG = 60.0  # seconds for which a folder without a readable run.json may be one that is just being made
+_HEAD = 256  # bytes in which a run.json says its id and its state
 _DOOMED = ".removing-"
 
 
@@ -43,6 +44,19 @@ def read_summary(path: str) -> summary.RunSummary | None:
             return summary.decode(file.read())
     except (OSError, msgspec.DecodeError):
         return None
+
+
+def read_aborted(path: str) -> summary.RunSummary | None:
+    """The ``run.json`` of a run that was aborted; ``None``: it was not. What has ended well is not read to its end."""
+    try:
+        with open(os.path.join(path, places.SUMMARY), "rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return None
+    if b'"state":"running"' not in head or is_live(path):
+        return None
+    recorded = read_summary(path)
+    return None if recorded is None else msgspec.structs.replace(recorded, state="aborted")
 
 
 def prune(runs: str, keep: int) -> None:

@@ -46,6 +46,8 @@ class RunSummary(Value, frozen=True, kw_only=True):
             process that wrote it is dead.
         started: Seconds since the epoch; ``ended`` likewise, ``None`` while it runs.
         process_start: Of ``pid``, in clock ticks since the boot that ``boot`` names.
+        host: The pid of the process that supervises the run, and ``host_start`` as ``process_start``.
+        mark: With what the marks in the environments of its processes begin; empty: unknown.
         tasks: By name, those that have settled, in the order in which they did.
         trouble: What could not be recorded.
     """
@@ -56,6 +58,9 @@ class RunSummary(Value, frozen=True, kw_only=True):
     taskrun: str = ""
     pid: int = 0
     process_start: int | None = None
+    host: int = 0
+    host_start: int | None = None
+    mark: str = ""
     boot: str = ""
     started: float = 0.0
     ended: float | None = None

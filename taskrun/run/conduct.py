@@ -18,6 +18,7 @@ from taskrun.model import UsageError
 from taskrun.run.options import RunResult
 from taskrun.run.python import inspect_calls, open_scratch
 from taskrun.run.signals import SignalDesk, taken
+from taskrun.run.survivors import survivors_of_last_run
 from taskrun.run.terminal import Terminal
 from taskrun.run.under_way import UnderWay
 
@@ -81,6 +82,7 @@ class Conductor:
             warnings = await inspect_calls(link, self._setting, selection, said)
         if selection is None or self._interrupted is not None:
             return self._nothing_started()
+        warnings += survivors_of_last_run(self._setting)  # before this one is the last
         self._run = UnderWay(
             self._setting,
             link,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from taskrun.events import RunEnd, Stamped
+    from taskrun.link import Link
     from taskrun.record.checkpoints import Checkpoints
     from taskrun.run.setting import Setting
 
@@ -29,12 +30,18 @@ def known_durations(setting: Setting) -> dict[str, float]:
 class Recording:
     """One run's folder, and what earlier runs left there.
 
+    Args:
+        setting: The run.
+        link: To the host, by whose pid and mark a later run can find what this one left, should both be killed.
+        warn: See ``RunFolder.create``.
+
     Raises:
         ResourceError: A record can be written nowhere.
     """
 
-    def __init__(self, setting: Setting, warn: Callable[[str], None]) -> None:
+    def __init__(self, setting: Setting, link: Link, warn: Callable[[str], None]) -> None:
         project = setting.prepared.project
+        self._link = link
         self._asked = Asked(
             targets=setting.options.targets or project.run.default,
             assignments=setting.options.assignments,
@@ -77,7 +84,7 @@ class Recording:
     def handle(self, stamped: Stamped) -> None:
         """Records one event."""
         if type(stamped.event) is RunStart:
-            self.folder.begin(stamped.event, self._asked, stamped.ts)
+            self.folder.begin(stamped.event, self._asked, stamped.ts, host=self._link.pid, mark=self._link.mark)
         self.folder.write(stamped)
 
     def seal(self, how: Callable[[], RunEnd]) -> RunEnd:

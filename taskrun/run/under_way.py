@@ -90,7 +90,7 @@ class UnderWay:
             random=random.Random(),  # noqa: S311 - jitter of retries, no secret
         )
         self._events_fd = None if setting.options.events is None else open_events(setting.options.events)
-        self._recording = Recording(setting, self._on_record_trouble)
+        self._recording = Recording(setting, link, self._on_record_trouble)
         self._resolver.recorded_in(self._recording.path)
         self._writer = Writer(
             run_soon=trio.lowlevel.current_trio_token().run_sync_soon,

@@ -1,0 +1,128 @@
+"""What survives a taskrun that was killed in the same moment as its host: found, named, and killed when asked.
+
+Nobody was left to stop it. Its environment has the run's mark, and the record says which that is.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+from taskrun.host.marks import marks_of
+from taskrun.host.system import current_platform
+from taskrun.record import liveness, pruning
+from taskrun.record.places import LATEST, RUNS, state_roots
+from taskrun.run.prepare import state_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from taskrun.host.platform import Platform, Seen
+    from taskrun.record.summary import RunSummary
+    from taskrun.run.setting import Setting
+
+_PATIENCE = 5.0  # seconds of killing what starts anew all the time
+_ROUND = 0.01  # seconds between two looks
+_NAMED = 3  # of those in one sentence
+_RUN = b"TASKRUN_RUN="
+
+
+class Survivor:
+    """A process that a run has left running.
+
+    Attributes:
+        run: The run's id.
+        seen: The process.
+        command: Its command line, for people.
+    """
+
+    __slots__ = ("command", "run", "seen")
+
+    def __init__(self, run: str, seen: Seen, command: str) -> None:
+        self.run = run
+        self.seen = seen
+        self.command = command
+
+    def __str__(self) -> str:
+        return f"{self.seen.pid} {self.command}"
+
+
+def survivors(summaries: Iterable[RunSummary]) -> list[Survivor]:
+    """What still runs of these runs; of those with a runner or a host nothing, for they see to it themselves."""
+    forsaken = [summary for summary in summaries if _is_forsaken(summary)]
+    return _find(current_platform(), forsaken) if forsaken else []
+
+
+def survivors_of_last_run(setting: Setting) -> tuple[str, ...]:
+    """A sentence on what survives of the last run; mostly none, at the price of reading the start of a file."""
+    state = state_folder(setting.prepared.project, setting.environ)
+    for root in state_roots(state, setting.environ):
+        summary = pruning.read_aborted(os.path.join(root, RUNS, LATEST))
+        found = survivors([summary]) if summary is not None else []
+        if found:
+            names = ", ".join(str(each) for each in found[:_NAMED])
+            more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+            return (f"run {found[0].run} was killed and left running: {names}{more}; `taskrun runs --kill` ends that",)
+    return ()
+
+
+def kill(summaries: Iterable[RunSummary]) -> tuple[list[Survivor], list[Survivor]]:
+    """Kills what survives of these runs, until nothing does, or for a bounded time; returns (killed, still alive)."""
+    forsaken = [summary for summary in summaries if _is_forsaken(summary)]
+    platform = current_platform()
+    hit: dict[tuple[int, int], Survivor] = {}
+    until = time.monotonic() + _PATIENCE
+    while found := _find(platform, forsaken) if forsaken else []:
+        for each in found:
+            hit[each.seen.pid, each.seen.start] = each
+            platform.signal(each.seen, signal.SIGKILL)
+        if time.monotonic() > until:
+            break
+        time.sleep(_ROUND)
+    alive = {(each.seen.pid, each.seen.start) for each in found}
+    return [each for key, each in hit.items() if key not in alive], found
+
+
+def _is_forsaken(summary: RunSummary) -> bool:
+    """Whether nobody watches over the run any more, and its processes can be told from others."""
+    return (
+        summary.state == "aborted"
+        and bool(summary.mark)
+        and summary.boot == liveness.boot_id()
+        and not liveness.is_process(summary.host, summary.host_start, summary.boot)
+    )
+
+
+def _find(platform: Platform, runs: list[RunSummary]) -> list[Survivor]:
+    """All that carries the mark of one of these runs, and all below it; but not us, nor who is above or below us."""
+    marks = {summary.mark.encode(): summary.id for summary in runs}
+    ids = {summary.id.encode(): summary.id for summary in runs}
+    everyone = {seen.pid: seen for seen in platform.everyone() if not seen.dead}
+    own = {os.getpid(), *_above(os.getpid(), everyone)}
+    found: dict[int, Survivor] = {}
+    for pid in everyone.keys() - own:
+        run = _run_of(platform.environ(pid) or b"", marks, ids)
+        if run is not None and os.getpid() not in _above(pid, everyone):
+            for seen in platform.tree({pid}):
+                if not seen.dead and seen.pid not in own:
+                    found.setdefault(seen.pid, Survivor(run, seen, platform.command(seen.pid)))
+    return [found[pid] for pid in sorted(found)]
+
+
+def _above(pid: int, everyone: Mapping[int, Seen]) -> Iterator[int]:
+    """The parent of a process, its parent, and so on."""
+    while pid in everyone and (pid := everyone[pid].parent):
+        yield pid
+
+
+def _run_of(environ: bytes, marks: Mapping[bytes, str], ids: Mapping[bytes, str]) -> str | None:
+    """A mark is what most have; interactive tasks, which the runner itself starts, have the run's id alone."""
+    for mark in marks_of(environ):
+        if (run := marks.get(mark.partition(b"-")[0])) is not None:
+            return run
+    for entry in environ.split(b"\0"):
+        if entry.startswith(_RUN) and (run := ids.get(entry.removeprefix(_RUN))) is not None:
+            return run
+    return None
