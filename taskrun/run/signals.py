@@ -98,6 +98,9 @@ class SignalDesk:
         self._last[number] = now
         if last is not None and now - last < _SAME:
             return
+        if signal.SIGINT in self._last:
+            # It was everybody's at the terminal: a script stops only if it sees us die of it, whatever came later.
+            number = signal.SIGINT
         self._stops += 1
         if self._stops <= 2:
             self._answers.cancel(number, kill=self._stops > 1)

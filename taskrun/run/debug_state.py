@@ -1,0 +1,78 @@
+"""What the runner was doing when it got SIGQUIT, in words: attempts under way, trio's tasks, threads. It only looks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from typing import TYPE_CHECKING
+
+import trio
+
+from taskrun.config.wording import signal_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from taskrun.execute.running import Running
+
+NAME = "debug-state.txt"
+
+
+def write_state(folder: str, running: Iterable[tuple[str, Running]], counts: dict[str, int], now: float) -> str:
+    """Writes ``debug-state.txt``.
+
+    Args:
+        folder: The run's.
+        running: The attempts under way, by task.
+        counts: Tasks that have settled, by state.
+        now: On the run's clock.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        OSError: It was not written.
+    """
+    path = os.path.join(folder, NAME)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(f"{line}\n" for line in _lines(running, counts, now))
+    return path
+
+
+def _lines(running: Iterable[tuple[str, Running]], counts: dict[str, int], now: float) -> Iterator[str]:
+    yield f"taskrun, pid {os.getpid()}, Python {sys.version.split()[0]}, trio {trio.__version__}"
+    yield "settled: " + (", ".join(f"{count} {state}" for state, count in counts.items()) or "nothing")
+    yield "under way:"
+    for name, attempt in running:
+        pid = attempt.process.pid if attempt.process is not None else "none yet"
+        stopping = f", got {signal_name(attempt.stopping.signal)}" if attempt.stopping is not None else ""
+        yield f"  {name}: attempt {attempt.attempt.number}, pid {pid}, {now - attempt.started:.1f} s{stopping}"
+    yield "trio:"
+    root = trio.lowlevel.current_root_task()
+    if root is not None:
+        yield from _task_lines(root)
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - documented, and meant for exactly this
+        yield f"thread {names.get(ident, ident)}:"
+        yield from _stack_lines(traceback.extract_stack(frame), "  ")
+
+
+def _task_lines(root: trio.lowlevel.Task) -> Iterator[str]:
+    """Each task with its stack, and below it the tasks of its nurseries; without recursion."""
+    library = os.path.dirname(trio.__file__) + os.sep  # how it waits is of no interest
+    due = [(root, "  ")]
+    while due:
+        task, indent = due.pop()
+        yield f"{indent}{task.name}"
+        stack = traceback.StackSummary.extract(task.iter_await_frames())
+        yield from _stack_lines([frame for frame in stack if not frame.filename.startswith(library)], indent + "  | ")
+        children = [child for nursery in task.child_nurseries for child in nursery.child_tasks]
+        due += [(child, indent + "  ") for child in sorted(children, key=lambda child: child.name, reverse=True)]
+
+
+def _stack_lines(stack: Iterable[traceback.FrameSummary], indent: str) -> Iterator[str]:
+    for frame in stack:
+        yield f"{indent}{frame.filename}:{frame.lineno} {frame.name}: {frame.line or ''}".rstrip(": ")
