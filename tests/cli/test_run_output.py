@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 from itertools import groupby
 
 import pytest
@@ -249,51 +248,6 @@ def test_a_group_that_is_named_is_not_the_one_task_that_streams(project):
 
 
 # --- who reads it
-
-
-def test_when_nobody_reads_any_more_the_run_is_cancelled_and_dies_of_sigpipe(project):
-    project.tasks("[tasks.yes]\nrun = ['yes', 'so much']\n")
-    read, write_end = os.pipe()
-    running = project.start("run", "yes", stdout=write_end)
-    os.close(write_end)
-    assert os.read(read, 8) == b"so much\n"
-    os.close(read)
-    finished = running.finish().dies_of(signal.SIGPIPE)
-    finished.says("START").never_says("Traceback", "Exception", "rror")
-    project.expect_nothing_left()
-    assert runs.states(project) == {"yes": "cancelled"}
-
-
-@pytest.mark.parametrize("place", ["a pipe", "GitHub"])
-def test_head_takes_one_line_and_the_pipeline_ends(project, place):
-    project.tasks("""
-        [tasks.yes]
-        run = ["yes", "so much"]
-        [tasks.sleep]
-        run = ["sleep", "600"]
-    """)
-    script = 'taskrun run -j 2 --output stream yes sleep | head -n 1 >line; echo "${PIPESTATUS[@]}"'
-    finished = project.sh(script, env=PLACES[place])
-    assert finished.stdout == "141 0\n"
-    finished.never_says("Traceback", "Exception", "rror")
-    assert project.read("line")
-    project.expect_nothing_left()
-
-
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
-def test_closed_descriptors_are_nobodys_business(project, closed):
-    """None of the runner's own descriptors becomes 0, 1 or 2, where a task's output would go into it."""
-    project.tasks("""
-        [tasks.a]
-        shell = "echo out; echo err >&2; cat; exit 3"
-    """)
-    script = f"taskrun run a {closed}; echo $? >status; taskrun list {closed}; echo $? >>status; taskrun run b {closed}"
-    finished = project.sh(script).exits(2).never_says("Traceback")
-    assert project.read("status") == "1\n0\n"
-    out_is_closed = closed not in {"2>&-", "<&-"}
-    assert finished.stdout == ("" if out_is_closed else "out\na  echo out; echo err >&2; cat; exit 3\n")
-    assert finished.stderr == "" or "2>&-" not in closed
-    assert (runs.folder(project) / "logs" / "a.1.log").read_text() == "out\nerr\n"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")

@@ -82,6 +82,11 @@ class Finished:
         _expect_in_order(self.stderr, texts, "stderr", self)
         return self
 
+    def shows(self, *texts: str) -> Self:
+        """What came on stdout or, after it, stderr has each of the texts in it, in this order; for a terminal or not."""
+        _expect_in_order(self.stdout + self.stderr, texts, "stdout or stderr", self)
+        return self
+
     def prints_exactly(self, text: str) -> Self:
         """stdout is this text; a common indentation is taken off, and a newline at its start."""
         assert self.stdout == dedent(text), f"stdout is not\n{dedent(text)}\n{self!r}"

@@ -72,6 +72,13 @@ class Launched:
         else:
             self.signal(signal.SIGINT)
 
+    def wait_for(self, text: str) -> None:
+        """Waits until this is shown."""
+        if isinstance(self.command, Terminal):
+            self.command.expect(re.escape(text))
+        else:
+            self.command.wait_for(text)
+
     def ended_by(self, number: signal.Signals, *, timeout: float = PATIENCE) -> Finished:
         """Waits for the end; whoever started it can tell that it died of this signal."""
         return self.command.finish(timeout=timeout).dies_of(number)

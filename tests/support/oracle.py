@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 BOUND = 100.0
 """Seconds for a test, unless it says otherwise: what hangs is found, what is slow is not."""
 
-_PATIENCE = 10.0  # seconds in which what a run has left must be gone
 _OURS = ("taskrun", "python")  # names of processes of taskrun's own, whose parent may have been killed
 _PACKAGE = os.path.dirname(os.path.abspath(taskrun.__file__)) + os.sep
 _SET_CHILD_SUBREAPER = 36  # of prctl
@@ -53,10 +52,12 @@ class Oracle:
 
     Attributes:
         bound: Seconds that the test may take in all.
+        patience: Seconds in which what a run has left must be gone.
     """
 
     def __init__(self, project: ProjectDir) -> None:
         self.bound = BOUND
+        self.patience = 10.0
         self._project = project
         self._excused: dict[str, str] = {}
         self._adopts = _OURS
@@ -99,26 +100,30 @@ class Oracle:
             if each.process.poll() is None:
                 yield f"O1: a command still runs: {each.argv}"
                 each.close() if isinstance(each, Terminal) else each.kill()
-        until = time.monotonic() + _PATIENCE
-        while (
-            alive := [pid for pid in self._adopted() if state_of(pid) not in {"", "Z"}]
-        ) and time.monotonic() < until:
+        until = time.monotonic() + self.patience
+        while self._living() and time.monotonic() < until:
             time.sleep(POLL)
-        for pid in alive:
-            yield f"O1: {pid} {command_line(pid)} lives on"
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        killed: set[int] = set()
+        while living := self._living():  # what is killed may leave children of its own
+            for pid in living - killed:
+                yield f"O1: {pid} {command_line(pid)} lives on"
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            killed |= living
+            time.sleep(POLL)
         for left in self._project.left_behind():
-            if int(left.split()[0]) not in alive:
-                yield f"O1: {left} lives on"
+            yield f"O1: {left} lives on"
 
     def _left_to_others(self) -> Iterator[str]:
         for pid in self._adopted():
             name = name_of(pid)
             with contextlib.suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+                os.waitpid(pid, os.WNOHANG)
             if not name.startswith(self._adopts):
                 yield f"O2: {pid} {name} was left dead, for others to reap"
+
+    def _living(self) -> set[int]:
+        return {pid for pid in self._adopted() if state_of(pid) not in {"", "Z"}}
 
     def _adopted(self) -> set[int]:
         known = {each.process.pid for each in self._project.started}

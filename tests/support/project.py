@@ -173,6 +173,14 @@ class ProjectDir:
             time.sleep(POLL)
         return self
 
+    def expect_only(self, pid: int, *, within: float = 10.0) -> Self:
+        """Of all that was started here nothing lives on but this process."""
+        deadline = time.monotonic() + within
+        while (left := _marked(self._mark)) != [pid]:
+            assert time.monotonic() < deadline, f"left behind: {left}, not only {pid}"
+            time.sleep(POLL)
+        return self
+
     def close(self, *, expect_clean: bool = True) -> None:
         """Ends what still runs, by force; raises AssertionError for what a command had left behind when it ended."""
         for each in self._running:
