@@ -299,6 +299,7 @@ class Reaper:
         itself = None if leader.exited else self._platform.look(leader.pid)
         stuck = {seen.pid: seen for seen in ([itself] if itself else []) + left}
         self._hopeless.update((pid, seen.start) for pid, seen in stuck.items())
+        leader.leaked = [one for one in leader.leaked if one[0] not in stuck]
         self._bury(leader, name_all(self._platform, list(stuck.values()), stuck=True))
 
     def _bury(self, leader: Leader, unkillable: list[LeftOver] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import signal
 import struct
@@ -258,6 +259,18 @@ def test_b24_a_task_that_makes_its_streams_nonblocking_changes_its_own_alone(pro
     with project.terminal("run", "a") as terminal:
         terminal.finish().succeeds()
     oracle.expect_log("a", b"mine\n")
+
+
+def test_b24_a_task_that_shares_our_stdin_may_make_even_that_nonblocking(project):
+    """At a terminal that is our stdout too."""
+    code = "os.set_blocking(0, False)\nfor n in range(20000): print('line', n)"
+    project.tasks(as_task("a", python(code), stdin="-"))
+    with project.terminal("run", "a") as terminal:
+        terminal.finish().succeeds()
+        assert re.findall(r"^line (\d+)$", terminal.text, re.MULTILINE) == [str(n) for n in range(20000)]
+    with project.terminal(argv=("sh", "-c", "taskrun run -q a >/dev/null; cat /proc/self/fdinfo/0")) as terminal:
+        flags = re.search(r"flags:\s*(\d+)", terminal.finish().succeeds().stdout)
+        assert not int(flags[1], 8) & os.O_NONBLOCK
 
 
 def test_b25_stdin_is_empty_and_keys_are_left_to_the_shell(project):
