@@ -203,9 +203,13 @@ class Reaper:
     # --- signals ---
 
     def stop(self, leader: Leader, number: int) -> None:
-        """Signals all of the attempt, and continues what is stopped, since that would not notice."""
+        """Signals all of the attempt, and continues what is stopped, since that would not notice.
+
+        But for the tasks of a taskrun in it: that one is told, and stops them itself. Told by us as well they would end
+        before it knows why, and be its failures.
+        """
         leader.asked = True
-        others = self._outside(leader)
+        others = [seen for seen in self._outside(leader) if not self._is_of_a_run_within(seen, leader)]
         _signal_group(leader.pid, number)
         for seen in others:
             self._platform.signal(seen, number)
@@ -217,6 +221,10 @@ class Reaper:
         """What belongs to the attempt but is not in its leader's group."""
         strays, _unsure = self._left(leader)
         return [seen for seen in self.kin.below(leader) + strays if seen.group != leader.pid]
+
+    def _is_of_a_run_within(self, seen: Seen, leader: Leader) -> bool:
+        marks = marks_of(self._platform.environ(seen.pid) or b"")
+        return leader.mark in marks and marks[-1] != leader.mark
 
     def kill(self, leader: Leader) -> None:
         """Kills all of the attempt, until nothing of it is alive or ``GIVE_UP`` is over."""

@@ -448,3 +448,33 @@ def test_any_number_of_tasks_may_wait_for_one_process() -> None:
         assert len(set(map(id, ends))) == 1
 
     run(body)
+
+
+def test_the_tasks_of_a_run_within_are_left_to_it_until_they_are_killed() -> None:
+    """They would end before the inner run knows why, and be its failures."""
+    code = """
+mine = os.environ['TASKRUN_MARK']
+for name, mark in (('inner', mine + ':inner-1'), ('own', mine)):
+    if os.fork() == 0:
+        os.setsid()
+        code = "import os, signal, time; os.write(1, b'%s %d\\\\n' % (b'" + name + "', os.getpid())); time.sleep(60)"
+        os.execve(sys.executable, ['python', '-I', '-S', '-c', code], {'TASKRUN_MARK': mark})
+time.sleep(60)
+"""
+
+    async def body(link: Link) -> None:
+        task = await start(link, programs.python(code))
+        pids = {}
+        while len(pids) < 2:
+            name, pid = (await task.line()).split()
+            pids[name] = int(pid)
+        seen = census.Census().note(pids["own"])
+        link.stop(task.process, signal.SIGTERM)
+        await trio.to_thread.run_sync(seen.assert_gone)
+        assert census.start_time(pids["inner"]) is not None
+        link.kill(task.process)
+        usage, _text = await task.end()
+        assert usage.leaked == ()
+        assert census.start_time(pids["inner"]) is None
+
+    run(body)
