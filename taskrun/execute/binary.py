@@ -37,7 +37,7 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
             if running.stopping is not None:
                 return running.without_process(Stopped(reason=running.stopping.reason))
             spawn = functools.partial(_spawn, attempt, attempt.command, argv, sink, equipment)
-            process = await patiently(spawn, running, equipment.link)
+            process = await patiently(spawn, running, equipment)
         except SpawnError as error:
             return running.without_process(error.failure)
         except OSError as error:

@@ -30,6 +30,8 @@ class Equipment:
         template: Where Python calls are forked from.
         give_terminal: Called around interactive tasks: the live area goes, and comes back.
         suspend: Stops the whole run as Ctrl+Z does; returns when it goes on.
+        attempts: How many are under way.
+        short: How many of these wait for something that the machine is short of.
     """
 
     def __init__(
@@ -50,6 +52,8 @@ class Equipment:
         self.template = template
         self.give_terminal = give_terminal
         self.suspend = suspend
+        self.attempts = 0
+        self.short = 0
         self.outputs = Pump()
         self.controls = Pump()
         self.fifos = Fifos(self.controls, made=link.remove_at_end)

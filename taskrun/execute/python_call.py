@@ -90,7 +90,7 @@ class _PythonAttempt:
         except OverflowError:  # JSON knows such numbers, and results may hold them
             return self.running.without_process(LookUpFailed(message="an argument is a whole number beyond 64 bits"))
         try:
-            process = await patiently(self._fork, self.running, self.equipment.link)
+            process = await patiently(self._fork, self.running, self.equipment)
         except OSError as error:
             return unequipped(self.running, error)
         self.running.only_clocks(Clocks(timeout=IMPORT_TIMEOUT), name=Clock.IMPORT)

@@ -10,20 +10,21 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from taskrun.execute.equipment import Equipment
     from taskrun.execute.running import Running
-    from taskrun.link import Link, Process
+    from taskrun.link import Process
 
 _MAY_PASS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC})
 _DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)  # seconds; the host waits as long for a process
 
 
-async def patiently(start: Callable[[], Awaitable[Process]], running: Running, link: Link) -> Process:
+async def patiently(start: Callable[[], Awaitable[Process]], running: Running, equipment: Equipment) -> Process:
     """Tries again as long as others run whose end could help, and nobody has asked the attempt to stop.
 
     Args:
         start: Makes what the process needs, and has it started.
         running: The attempt.
-        link: Knows what runs.
+        equipment: Knows how many there are.
 
     Raises:
         OSError: It could not be made.
@@ -33,8 +34,13 @@ async def patiently(start: Callable[[], Awaitable[Process]], running: Running, l
         try:
             return await start()
         except OSError as error:
-            if error.errno not in _MAY_PASS or not link.processes or running.stopping is not None:
+            others = equipment.attempts - equipment.short - 1
+            if error.errno not in _MAY_PASS or others <= 0 or running.stopping is not None:
                 raise
-        with running.until_stopped(delay):
-            await trio.sleep_forever()
+        equipment.short += 1
+        try:
+            with running.until_stopped(delay):
+                await trio.sleep_forever()
+        finally:
+            equipment.short -= 1
     return await start()

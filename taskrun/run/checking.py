@@ -12,6 +12,7 @@ import msgspec
 
 from taskrun.model import Diagnostic, ProjectError, TaskrunError, Value
 from taskrun.resolve import Resolver
+from taskrun.run.folders import missing_folders
 from taskrun.run.prepare import prepare
 from taskrun.run.setting import Setting, ShellReader
 
@@ -130,7 +131,10 @@ class _Check:
 
     def _checked(self, selection: Selection, diagnostics: tuple[Diagnostic, ...]) -> Checked:
         tasks = {instance.spec.name: instance.spec for instance in selection.instances.values()}
-        return Checked(project=self._prepared.project, tasks=tuple(tasks.values()), diagnostics=diagnostics)
+        project = self._prepared.project
+        # Another task, or what is done before the run, may make them by then: no mistake yet.
+        missing = missing_folders(project, selection, level="warning")
+        return Checked(project=project, tasks=tuple(tasks.values()), diagnostics=(*diagnostics, *missing))
 
 
 class _Once:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from taskrun.link import Link, open_link
-from taskrun.model import UsageError
+from taskrun.model import ProjectError, UsageError
+from taskrun.run.folders import missing_folders
 from taskrun.run.options import RunResult
 from taskrun.run.python import inspect_calls, open_scratch
 from taskrun.run.signals import SignalDesk, taken
@@ -80,6 +81,7 @@ class Conductor:
             selection = await self._select(link)
             self._check(selection)
             warnings = await inspect_calls(link, self._setting, selection, said)
+            self._check_folders(selection)  # imports may have made one
         if selection is None or self._interrupted is not None:
             return self._nothing_started()
         warnings += survivors_of_last_run(self._setting)  # before this one is the last
@@ -98,6 +100,12 @@ class Conductor:
         count = len(selection.requested)
         if self._setting.options.exit_code_task and count != 1:
             raise UsageError(f"--exit-code task hands on the code of one task, and here are {count}")
+
+    def _check_folders(self, selection: Selection) -> None:
+        """Raises ProjectError where a task could not start in its folder, whatever the others do."""
+        missing = tuple(missing_folders(self._setting.prepared.project, selection))
+        if missing:
+            raise ProjectError(missing)
 
     def _warn(self, text: str) -> None:
         """Something happened to a template."""

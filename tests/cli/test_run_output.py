@@ -257,29 +257,6 @@ def test_events_that_cannot_be_written_are_named_as_what_cannot_be_written(proje
     finished.says("--events /dev/full cannot be written: No space left on device").never_says("stderr cannot")
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-@pytest.mark.parametrize("stream", ["", "2"])
-def test_output_that_cannot_be_written_cancels_the_run_with_125(project, stream):
-    project.tasks("""
-        [tasks.a]
-        shell = "echo out; echo err >&2; sleep 600"
-        [tasks.b]
-        needs = ["a"]
-        run = ["true"]
-    """)
-    finished = project.sh(f"taskrun run a b {stream}>/dev/full").exits(125)
-    finished.never_says("Traceback")
-    if not stream:
-        finished.says("stdout cannot be written: No space left on device")
-    assert runs.states(project) == {"a": "cancelled", "b": "not-started"}
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_task_that_fails_counts_more_than_output_that_cannot_be_written(project):
-    project.tasks("[tasks.a]\nshell = 'echo out; exit 3'\n")
-    project.sh("taskrun run a >/dev/full").exits(1)
-
-
 def test_a_slow_reader_holds_the_task_up_and_gets_everything(project):
     project.tasks(f"[tasks.a]\nrun = {json.dumps(writes('lines', 60))}\n")
     read, write_end = os.pipe()

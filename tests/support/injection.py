@@ -28,6 +28,20 @@ STEPS, SEED = "FAULT_STEPS", "FAULT_SEED"
 _SITE = "import sys\nsys.path.append({support!r})\nimport faulty\nfaulty.install()\nsys.path.remove({support!r})\n"
 
 
+def plant(project: ProjectDir, plan: dict[str, Any]) -> dict[str, str]:
+    """Plants a fault, see ``faulty``, in a project; returns what the environment of the command needs for it.
+
+    Every process of the command writes its steps into the folder `planted`, in a file named after its role.
+    """
+    site = project.write("planted/sitecustomize.py", "")
+    site.write_text(_SITE.format(support=str(Path(faulty.__file__).parent)))
+    told = {**plan, "notes": str(site.parent), "folder": str(project.path / ".taskrun")}
+    return {
+        "PYTHONPATH": f"{site.parent}{os.pathsep}{project.env['PYTHONPATH']}",
+        faulty.VARIABLE: json.dumps(told),
+    }
+
+
 class Injected:
     """One project in which a fault is planted.
 
@@ -43,15 +57,7 @@ class Injected:
         self.plan, self.at, self.text = plan, at, text
         self.project = ProjectDir(folder)
         self.oracle = Oracle(self.project)
-        self._notes = folder / "notes"
-        self._notes.mkdir()
-        site = self.project.write("planted/sitecustomize.py", "")
-        site.write_text(_SITE.format(support=str(Path(faulty.__file__).parent)))
-        told = {**plan, "at": at, "notes": str(self._notes), "folder": str(self.project.path / ".taskrun")}
-        self._env = {
-            "PYTHONPATH": f"{site.parent}{os.pathsep}{self.project.env['PYTHONPATH']}",
-            faulty.VARIABLE: json.dumps(told),
-        }
+        self._env = plant(self.project, {**plan, "at": at})
 
     def taskrun(self, *words: str) -> Finished:
         """Runs the command line with the fault in it."""
@@ -60,7 +66,7 @@ class Injected:
     @property
     def steps(self) -> list[str]:
         """What the process in question has done, as far as it came."""
-        path = self._notes / self.plan["role"]
+        path = self.project.path / "planted" / self.plan["role"]
         return path.read_text().splitlines() if path.exists() else []
 
     @property
