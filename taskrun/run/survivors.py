@@ -96,7 +96,7 @@ def _is_forsaken(summary: RunSummary) -> bool:
 
 
 def _find(platform: Platform, runs: list[RunSummary]) -> list[Survivor]:
-    """All that carries the mark of one of these runs, and all below it; but not us, nor who is above or below us."""
+    """All that carries the mark of one of these runs, and all below it, by age; not us, nor who is above or below us."""
     marks = {summary.mark.encode(): summary.id for summary in runs}
     ids = {summary.id.encode(): summary.id for summary in runs}
     everyone = {seen.pid: seen for seen in platform.everyone() if not seen.dead}
@@ -108,7 +108,7 @@ def _find(platform: Platform, runs: list[RunSummary]) -> list[Survivor]:
             for seen in platform.tree({pid}):
                 if not seen.dead and seen.pid not in own:
                     found.setdefault(seen.pid, Survivor(run, seen, platform.command(seen.pid)))
-    return [found[pid] for pid in sorted(found)]
+    return sorted(found.values(), key=lambda each: (each.seen.start, each.seen.pid))
 
 
 def _above(pid: int, everyone: Mapping[int, Seen]) -> Iterator[int]:

@@ -71,6 +71,24 @@ def test_a15_ctrl_z_and_fg(patient):
     assert all(end["elapsed"] < CLOCK for end in runs.ends(patient).values())
 
 
+def test_a15_a_run_within_a_run(patient):
+    patient.write("outer/tasks.toml", "[tasks.inner]\ncwd = '..'\nrun = ['taskrun', 'run', '*']\n")
+    with at_prompt(patient, "taskrun run -f outer/tasks.toml inner") as terminal:
+        runs.wait_for_files(patient, *PATIENT_UP)
+        everybody = (runs.runner_of(patient), *runs.wait_started(patient, 3).values())
+        stopped(terminal)
+        for pid in everybody:
+            assert state_of(pid) == "T"
+        terminal.press("fg\n")
+        for pid in everybody:
+            runs.wait_state(pid, "SRD")
+        patient.write("go", "")
+        terminal.expect("3 ok")
+        terminal.expect(PROMPT)
+        leave(terminal)
+    assert set(runs.states(patient).values()) == {"succeeded"}
+
+
 def test_a15_before_the_first_task_and_after_the_last_one(project):
     """While a file's sources are read there is no run yet; while a slow reader takes the rest there is none any more."""
     project.tasks("""
