@@ -96,7 +96,7 @@ def _is_forsaken(summary: RunSummary) -> bool:
 
 
 def _find(platform: Platform, runs: list[RunSummary]) -> list[Survivor]:
-    """All that carries the mark of one of these runs, and all below it, by age; not us, nor who is above or below us."""
+    """All that carries the mark of one of these runs, and all below it, by age; not us, nor who is above or below."""
     marks = {summary.mark.encode(): summary.id for summary in runs}
     ids = {summary.id.encode(): summary.id for summary in runs}
     everyone = {seen.pid: seen for seen in platform.everyone() if not seen.dead}
