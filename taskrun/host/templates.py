@@ -64,12 +64,12 @@ class Templates:
         self._soft_files = soft_files
         self._forked = forked
         self._templates: dict[str, Template] = {}
-        self._unadopted = 0
+        self._unadopted: set[int] = set()  # workers that were named, and are not our children yet
         self._closed = False
 
     def forks_open(self) -> bool:
         """Whether a child that nobody knows may be a worker."""
-        return self._unadopted > 0 or any(template.open for template in self._templates.values())
+        return bool(self._unadopted) or any(template.open for template in self._templates.values())
 
     def pids(self) -> set[int]:
         """The pids of the templates that run."""
@@ -267,7 +267,7 @@ class Templates:
         if request is None:
             raise MalformedFrame(f"a template forked for {number}, which nobody asked for")
         request.close()
-        self._unadopted += 1
+        self._unadopted.add(pid)
         self._adopt(request, pid, until)
 
     def _adopt(self, request: Request, pid: int, until: float) -> None:
@@ -275,7 +275,7 @@ class Templates:
         if exited is None and now() < until:
             self._loop.after(0.001, lambda: self._adopt(request, pid, until))
             return
-        self._unadopted -= 1
+        self._unadopted.discard(pid)
         if exited is None:
             if not request.withdrawn:
                 text = "the worker's process did not come to the host"
@@ -384,7 +384,8 @@ class Templates:
         while held and now() < until:
             found = False
             for seen in self.reaper.strays():
-                environ = None if seen.dead else self._platform.environ(seen.pid)
+                known = seen.dead or seen.pid in self._unadopted
+                environ = None if known else self._platform.environ(seen.pid)
                 if environ and (environ == template.environ or marks.intersection(marks_of(environ))):
                     found = self._platform.signal(seen, signal.SIGKILL) or found
             if not found:

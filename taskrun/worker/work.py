@@ -61,10 +61,10 @@ def _become(birth: Birth) -> None:
     Raises:
         ParentGone: The host has died.
     """
+    system.set_name("taskrun-worker")  # first: whoever leads a session under the old name is a template
     os.setsid()
     interruption.begin()
     system.seal_descriptors(*birth.descriptors)
-    system.set_name("taskrun-worker")
     birth.environment.replace({**birth.env, system.MARK: birth.mark} if birth.mark else birth.env)
     if birth.mark:
         birth.environment.show_mark(birth.mark)

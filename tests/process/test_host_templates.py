@@ -235,6 +235,14 @@ def templates_of(host: int, but: int = 0) -> list[int]:
         return [int(pid) for pid in file.read().split() if int(pid) != but]
 
 
+def is_template(pid: int) -> bool:
+    """Whether it leads a session; a worker has another name by then."""
+    try:
+        return os.getsid(pid) == pid and census.name_of(pid).startswith("taskrun-templat")
+    except ProcessLookupError:
+        return False
+
+
 def test_templates_killed_at_random_lose_no_call_and_make_none_twice(spec: TemplateSpec, tmp_path: Path) -> None:
     (tmp_path / "host_module.py").write_text(
         MODULE
@@ -260,12 +268,10 @@ def test_templates_killed_at_random_lose_no_call_and_make_none_twice(spec: Templ
                     made += 1
 
             async def killer() -> None:
-                workers = {process.pid for process in link.processes.values()}
                 for number in range(12):
                     await trio.sleep(0.02 + 0.001 * number)
                     for pid in templates_of(link.pid):
-                        workers |= {process.pid for process in link.processes.values()}
-                        if pid not in workers and census.name_of(pid).startswith("taskrun-templat"):
+                        if is_template(pid):
                             os.kill(pid, signal.SIGKILL)
 
             async with trio.open_nursery() as nursery:
@@ -437,6 +443,31 @@ def test_a_template_lost_with_a_call_in_its_hands_is_tried_once_more(fake: Any, 
         link.kill(worker.process)
         await worker.process.wait()
         await worker.result()
+
+    run(body)
+
+
+def test_a_worker_named_before_it_is_the_hosts_child_survives_its_templates_death(fake: Any, tmp_path: Path) -> None:
+    spec = fake(
+        f"n = times({str(tmp_path / 'count')!r})\n"
+        "            if n == 2: time.sleep(0.05); os._exit(3)\n"
+        "            r, w = os.pipe()\n"
+        "            if os.fork() == 0:\n"
+        "                if (pid := os.fork()) == 0: os.setsid(); time.sleep(0.3); os._exit(5)\n"
+        "                os.write(w, b'%d' % pid); time.sleep(0.2); os._exit(0)\n"
+        "            say('forked', rest[0], int(os.read(r, 20)))"
+    )
+
+    async def body(link: Link) -> None:
+        async def one() -> None:
+            worker = await call_quietly(link, spec)
+            assert os.waitstatus_to_exitcode((await worker.process.wait()).status or 0) == 5
+            await worker.result()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(one)
+            nursery.start_soon(one)
+        assert (tmp_path / "count").read_text() == "xxx", "the call in the template's hands was tried once more"
 
     run(body)
 
