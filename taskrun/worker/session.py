@@ -23,34 +23,89 @@ _BURST = 4 * PAUSE
 _TURN = 0.05  # another thread may have read what this one waits for: look again after so long
 
 
-class Session:
-    """One call's conversation with the runner.
+class Speaker:
+    """What a function may say while it runs, at a bearable pace; how it is sent is the subclass's affair.
 
     Attributes:
         progress_due: When (monotonic) the next progress may be sent.
         restored: JSON of the latest checkpoint.
     """
 
+    restored: bytes | None = None
+
+    def __init__(self) -> None:
+        self.progress_due = 0.0
+        self.suppressed: tuple[float, float | None, str] | None = None
+        self._status = ""
+
+    def progress(self, done: float, total: float | None, message: str) -> None:
+        """Sends a progress message, or keeps it as the latest one where the last was too short a time ago."""
+        now = monotonic()
+        if now < self.progress_due - _BURST and done != total:
+            self.suppressed = done, total, message
+            return
+        self.progress_due = max(now, self.progress_due) + PAUSE
+        self.suppressed = None
+        self._check_progress(done, total, message)
+
+    def status(self, text: str) -> None:
+        """Sends a status, if it is a new one."""
+        if text != self._status:
+            self._status = text
+            self._say_status(text)
+
+    def flush(self) -> None:
+        """Sends the latest progress that was kept back."""
+        kept, self.suppressed = self.suppressed, None
+        if kept is not None:
+            with suppress(TypeError, ValueError):  # never checked, since it was kept back: not worth a task's result
+                self._check_progress(*kept)
+
+    def _check_progress(self, done: float, total: float | None, message: str) -> None:
+        done = float(done)
+        total = None if total is None else float(total)
+        if done - done == 0 and (total is None or total - total == 0):  # finite
+            self._say_progress(done, total, _text(message))
+
+    def _say_progress(self, done: float, total: float | None, message: str) -> None:
+        raise NotImplementedError
+
+    def _say_status(self, text: str) -> None:
+        raise NotImplementedError
+
+    def time_left(self) -> float | None:
+        """Seconds until the time is over, 0.0 after it; ``None``: no limit."""
+        raise NotImplementedError
+
+    def checkpoint(self, value: bytes) -> None:
+        """Hands over a checkpoint and waits until it is on disk.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        raise NotImplementedError
+
+
+class Session(Speaker):
+    """One call's conversation with the runner."""
+
     def __init__(self, descriptor: int) -> None:
+        super().__init__()
         self._socket = Socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
         self._identity = _identity(descriptor)
         self._reader = wire.Reader()
         self._sending = RLock()
         self._in_frame = False
         self._reading = allocate_lock()
-        self._calls: list[wire.Call] = []
+        self._calls: list[wire.Call | wire.Serve] = []
         self._saved: dict[int, str] = {}
         self._checkpoints = 0
         self._deadline: float | None = None
-        self._status = ""
         self.lost = False
-        self.restored: bytes | None = None
-        self.progress_due = 0.0
-        self.suppressed: tuple[float, float | None, str] | None = None
 
     # --- the call -----------------------------------------------------------------------------------------------------
 
-    def receive_call(self) -> wire.Call | None:
+    def receive_call(self) -> wire.Call | wire.Serve | None:
         """Waits for the call; ``None``: there will be none."""
         while not self._calls and not self.lost:
             self._receive(wait=None)
@@ -69,34 +124,11 @@ class Session:
 
     # --- what the function says ---------------------------------------------------------------------------------------
 
-    def progress(self, done: float, total: float | None, message: str) -> None:
-        """Sends a progress message, or keeps it as the latest one where the last was too short a time ago."""
-        now = monotonic()
-        if now < self.progress_due - _BURST and done != total:
-            self.suppressed = done, total, message
-            return
-        self.progress_due = max(now, self.progress_due) + PAUSE
-        self.suppressed = None
-        self._send_progress(done, total, message)
+    def _say_progress(self, done: float, total: float | None, message: str) -> None:
+        self.send(wire.Progress(done=done, total=total, message=message))
 
-    def status(self, text: str) -> None:
-        """Sends a status, if it is a new one."""
-        if text != self._status:
-            self._status = text
-            self.send(wire.Status(text=text))
-
-    def flush(self) -> None:
-        """Sends the latest progress that was kept back."""
-        kept, self.suppressed = self.suppressed, None
-        if kept is not None:
-            with suppress(TypeError, ValueError):  # never checked, since it was kept back: not worth a task's result
-                self._send_progress(*kept)
-
-    def _send_progress(self, done: float, total: float | None, message: str) -> None:
-        done = float(done)
-        total = None if total is None else float(total)
-        if done - done == 0 and (total is None or total - total == 0):  # finite
-            self.send(wire.Progress(done=done, total=total, message=_text(message)))
+    def _say_status(self, text: str) -> None:
+        self.send(wire.Status(text=text))
 
     # --- clock and checkpoints ----------------------------------------------------------------------------------------
 
@@ -130,8 +162,12 @@ class Session:
     # --- the channel --------------------------------------------------------------------------------------------------
 
     def send(self, message: wire.AnyMessage) -> bool:
+        """Sends one message; ``False``: nobody hears it."""
+        return self.send_frame(wire.encode(message))
+
+    def send_frame(self, data: bytes) -> bool:
         """Sends one frame whole; ``False``: nobody hears it."""
-        frame = memoryview(wire.encode(message))
+        frame = memoryview(data)
         with interruption, self._sending:  # may be entered anew, by a signal handler of the task's own
             if self._in_frame:
                 return False
@@ -140,6 +176,13 @@ class Session:
                 return self._send_all(frame)
             finally:
                 self._in_frame = False
+
+    def receive_bytes(self) -> bytes:
+        """Waits for bytes of frames that are not ``wire``'s; empty: the runner has closed the channel."""
+        try:
+            return self._socket.recv(1 << 18)
+        except OSError:
+            return b""
 
     def _send_all(self, frame: memoryview) -> bool:
         if not self._is_ours():
@@ -187,7 +230,7 @@ class Session:
                     self._set_clock(message.time_left)
                 case wire.CheckpointSaved():
                     self._saved[message.id] = message.error
-                case wire.Call():
+                case wire.Call() | wire.Serve():
                     self._calls.append(message)
 
     def _is_ours(self) -> bool:
@@ -209,11 +252,11 @@ def _text(value: object) -> str:
     return str(value).encode("utf-8", "replace").decode()
 
 
-current: Session | None = None
+current: Speaker | None = None
 """The session of this process while it is a worker that runs a call."""
 
 
-def begin(session: Session | None) -> None:
+def begin(session: Speaker | None) -> None:
     """Makes ``session`` this process's; ``None``: there is none any more."""
     global current  # noqa: PLW0603 - one per process, as the process has one call
     current = session

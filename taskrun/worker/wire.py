@@ -43,6 +43,16 @@ class Call(Value, frozen=True, kw_only=True, tag="call"):
     attempt: int = 1
 
 
+class Serve(Value, frozen=True, kw_only=True, tag="serve"):
+    """Instead of a call: the worker belongs to a pool. What follows on the channel is as in ``requests``.
+
+    Attributes:
+        target: ``module:name`` of a ``Handlers``; the name may be dotted.
+    """
+
+    target: str
+
+
 class ClockUpdate(Value, frozen=True, kw_only=True, tag="clock"):
     """The attempt's clock was moved, after a suspension for instance; seconds from now."""
 
@@ -126,7 +136,7 @@ class Failure(Value, frozen=True, kw_only=True, tag="failure"):
 
 
 AnyMessage: TypeAlias = (
-    Call | ClockUpdate | CheckpointSaved | Started | Progress | Status | Message | Checkpoint | Result | Failure
+    Call | Serve | ClockUpdate | CheckpointSaved | Started | Progress | Status | Message | Checkpoint | Result | Failure
 )
 
 

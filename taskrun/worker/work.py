@@ -82,8 +82,14 @@ def serve(channel: Session) -> int:
     call = channel.receive_call()
     if call is None:
         return 0  # the runner has thought better of it, or is gone
-    session.begin(channel)
     worker = os.getpid()
+    if isinstance(call, wire.Serve):
+        from taskrun.worker import serving  # most workers belong to no pool
+
+        status = serving.serve(channel, call.target)
+        _leave()
+        return status
+    session.begin(channel)
     answer = carry_out(call, channel)
     if os.getpid() != worker:
         return _end_of_fork(answer)

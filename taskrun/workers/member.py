@@ -1,0 +1,392 @@
+"""One worker process of a pool, from the wish for it to its end: its channel, its clock, and the ladder that ends it.
+
+It decides nothing about which request goes where, and nothing about who takes its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+import trio
+
+from taskrun.link import HostLost, SpawnError
+from taskrun.worker import requests, wire
+from taskrun.workers.errors import WorkerStartFailed
+from taskrun.workers.settings import Moved
+
+if TYPE_CHECKING:
+    from taskrun.link import Link, Process, TemplateSpec, Usage
+    from taskrun.workers.ticket import Ticket
+
+NEVER = float("inf")
+_RECEIVE = 1 << 18  # bytes
+_TAIL = 16 * 1024  # bytes of stderr that are kept
+_DUMP = 0.2  # seconds that a worker gets to write its stack
+
+
+class Birthplace:
+    """What all workers of a pool are made of."""
+
+    def __init__(
+        self, link: Link, template: TemplateSpec, target: str, *, env: dict[str, str], cwd: str, startup: float | None
+    ) -> None:
+        self.link = link
+        self.template = template
+        self.target = target
+        self.env = env
+        self.cwd = cwd
+        self.startup = startup
+
+
+class Owner(Protocol):
+    """The pool, as its workers see it."""
+
+    def ready(self, member: Member) -> None:
+        """It has said hello."""
+
+    def start_failed(self, member: Member, failure: WorkerStartFailed) -> None:
+        """It never will."""
+
+    def answered(self, member: Member, ticket: Ticket) -> None:
+        """A request was answered; it has room for another."""
+
+    def ended(self, member: Member, usage: Usage | None) -> None:
+        """Its process is gone, with what is still in ``member.inflight``; ``None``: nobody knows how."""
+
+    def due(self, at: float) -> None:
+        """A clock runs out then."""
+
+
+class Member:
+    """A worker.
+
+    Attributes:
+        inflight: What it was given, the one in work first.
+        deadline: When the one in work has used up its time.
+        ending: It is being made to end.
+        leaving: It was told to end once it has nothing to do.
+        operations: What its hello said.
+        served: Requests answered.
+        idle_since: When it was last left without work.
+        stack: Where it was when it had to be killed.
+        gone: Set when the process and its stderr have ended.
+    """
+
+    def __init__(self, owner: Owner, place: Birthplace, nursery: trio.Nursery, *, grace: float) -> None:
+        self.inflight: deque[Ticket] = deque()
+        self.deadline = NEVER
+        self.ending = False
+        self.leaving = False
+        self.operations: dict[str, str] = {}
+        self.served = 0
+        self.idle_since = NEVER
+        self.gone = trio.Event()
+        self.process: Process | None = None
+        self.stack = ""
+        self.listed = False  # the pool's own: it is among those with room
+        self._owner = owner
+        self._place = place
+        self._nursery = nursery
+        self._grace = grace
+        self._sock: socket.socket | None = None
+        self._frames = requests.Frames(requests.FromWorker)
+        self._out = bytearray()
+        self._tail = bytearray()
+        self._quiet = trio.Event()  # stderr has ended
+
+    # --- life
+
+    async def live(self) -> None:
+        """The whole of it; never raises but for a cancellation."""
+        usage: Usage | None = None
+        failure: WorkerStartFailed | None = None
+        try:
+            try:
+                await self._begin()
+            except WorkerStartFailed as error:
+                failure = error
+            else:
+                self.idle_since = trio.current_time()
+                self._owner.ready(self)
+                await self._talk()
+            usage = await self._bury()
+        finally:
+            self._close()
+            self.gone.set()
+        if failure is not None:
+            self._owner.start_failed(self, failure)
+        else:
+            self._owner.ended(self, usage)
+
+    async def _begin(self) -> None:
+        """From nothing to its hello.
+
+        Raises:
+            WorkerStartFailed: It did not come so far.
+        """
+        startup = NEVER if self._place.startup is None else self._place.startup
+        hello = None
+        with trio.move_on_after(startup) as scope:
+            await self._fork()
+            self._send(wire.encode(wire.Serve(target=self._place.target)))
+            hello = await self._hello()
+        if scope.cancelled_caught:
+            stack = await self._dump_and_kill()
+            text = f"the worker was not ready within {startup:g} s"
+            raise WorkerStartFailed("timeout", text, stack)
+        if hello is None:
+            usage = await self._bury()
+            raise WorkerStartFailed("crash", f"the worker {how(usage)} before it was ready", self.stderr())
+        if hello.mistake is not None:
+            hint = f" ({hello.mistake.hint})" if hello.mistake.hint else ""
+            raise WorkerStartFailed("import", hello.mistake.message + hint, hello.mistake.traceback)
+        if hello.failure is not None:
+            text = f"the worker's state could not be made: {hello.failure.message}"
+            raise WorkerStartFailed("state", text, hello.failure.traceback)
+        self.operations = hello.operations
+
+    async def _fork(self) -> None:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        self._sock = ours
+        reading, writing = os.pipe()
+        place = self._place
+        try:
+            self._nursery.start_soon(self._read_stderr, reading)
+            self.process = await place.link.call(
+                place.template,
+                env=place.env,
+                cwd=place.cwd,
+                channel=theirs.fileno(),
+                stdin=None,
+                stdout=1,
+                stderr=writing,
+            )
+        except SpawnError as error:
+            raise WorkerStartFailed("spawn", str(error)) from None
+        except HostLost as error:
+            raise WorkerStartFailed("spawn", f"the process that supervises the workers was lost: {error}") from None
+        finally:
+            theirs.close()
+            os.close(writing)
+
+    async def _hello(self) -> requests.Hello | None:
+        while messages := await self._receive():
+            for message in messages:
+                if isinstance(message, requests.Hello):
+                    return message
+        return None
+
+    async def _talk(self) -> None:
+        while messages := await self._receive():
+            for message in messages:
+                self._take(message)
+
+    async def _receive(self) -> list[Any] | None:
+        """The next messages, one at least; ``None``: there will be none."""
+        assert self._sock is not None
+        while True:
+            await trio.lowlevel.wait_readable(self._sock)
+            try:
+                data = self._sock.recv(_RECEIVE)
+                messages = self._frames.feed(data) if data else None
+            except BlockingIOError:
+                continue
+            except (OSError, wire.Garbled):
+                return None
+            if messages is None or messages:
+                return messages
+
+    def _take(self, message: requests.FromWorker) -> None:
+        match message:
+            case requests.Answer():
+                ticket = self._finished(message.id)
+                if ticket is not None:
+                    ticket.answer(message.body)
+                    self._owner.answered(self, ticket)
+            case requests.Refusal():
+                ticket = self._finished(message.id)
+                if ticket is not None:
+                    ticket.refuse(message.failure)
+                    self._owner.answered(self, ticket)
+            case requests.Moved():
+                ticket = self.inflight[0] if self.inflight else None
+                if ticket is not None and ticket.on_progress is not None and not ticket.unwanted:
+                    ticket.on_progress(Moved(done=message.done, total=message.total, message=message.message))
+
+    def _finished(self, number: int) -> Ticket | None:
+        """The request in work, which has been answered; ``None``: it is being ended, and its end settles it."""
+        if self.ending or not self.inflight or self.inflight[0].id != number:
+            return None
+        ticket = self.inflight.popleft()
+        self.served += 1
+        self._start_clock()
+        return ticket
+
+    # --- work
+
+    def give(self, ticket: Ticket) -> None:
+        """Another request for it, behind those that it has."""
+        ticket.attempt += 1
+        self.inflight.append(ticket)
+        self._send(ticket.frame())
+        if len(self.inflight) == 1:
+            self._start_clock()
+
+    def _start_clock(self) -> None:
+        """The first request is in work from now on."""
+        if not self.inflight:
+            self.deadline = NEVER
+            self.idle_since = trio.current_time()
+            return
+        limit = self.inflight[0].limit
+        if limit is None:
+            self.deadline = NEVER
+        else:
+            self.deadline = trio.current_time() + limit
+            self._owner.due(self.deadline)
+
+    def _send(self, data: bytes) -> None:
+        """Sends at once where there is room; the rest is sent in order by ``_flush``."""
+        if self._sock is None:
+            return  # it has died: its end tells who is concerned
+        if not self._out:
+            try:
+                sent = self._sock.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._nursery.start_soon(self._flush)
+        self._out += data
+
+    async def _flush(self) -> None:
+        while self._out and self._sock is not None:
+            try:
+                await trio.lowlevel.wait_writable(self._sock)
+                if self._sock is None:
+                    return
+                with memoryview(self._out) as view:
+                    sent = self._sock.send(view)
+                del self._out[:sent]
+            except BlockingIOError:
+                continue
+            except (OSError, trio.ClosedResourceError):
+                self._out.clear()
+
+    # --- the end
+
+    def retire(self) -> None:
+        """It has nothing to do, and gets nothing any more: it leaves its state and ends."""
+        if not self.leaving and not self.ending:
+            self.leaving = True
+            self._send(requests.encode(requests.Leave()))
+            self._nursery.start_soon(self._see_off)
+
+    async def _see_off(self) -> None:
+        with trio.move_on_after(self._grace):
+            await self.gone.wait()
+        if not self.gone.is_set():
+            self.end()
+
+    def end(self, *, now: bool = False) -> None:
+        """Makes it end: asks it, and kills it after the grace period, or ``now``."""
+        if self.process is None or self.gone.is_set():
+            return
+        if now:
+            self.ending = True
+            self._place.link.kill(self.process)
+        elif not self.ending:
+            self.ending = True
+            self.deadline = NEVER
+            self._nursery.start_soon(self._ladder, self.process)
+
+    async def _ladder(self, process: Process) -> None:
+        self._place.link.stop(process, signal.SIGTERM)
+        with trio.move_on_after(self._grace):
+            await self.gone.wait()
+        if not self.gone.is_set():
+            self.stack = await self._dump_and_kill()
+
+    async def _dump_and_kill(self) -> str:
+        """Returns where it was, as its own faulthandler tells it."""
+        if self.process is None:
+            return ""
+        before = len(self._tail)
+        self._place.link.dump(self.process)
+        with trio.move_on_after(_DUMP):
+            while b"most recent call first" not in self._tail[before:]:  # noqa: ASYNC110 - it comes once in a life
+                await trio.sleep(0.005)
+            await trio.sleep(0.01)
+        self._place.link.kill(self.process)
+        return self.stderr()
+
+    async def _bury(self) -> Usage | None:
+        """Waits for the process's end, which is near or brought about, and for the rest of its stderr."""
+        if self.process is None:
+            return None
+        self._close()  # one that still lives ends of that, or is killed
+        with trio.move_on_after(self._grace), contextlib.suppress(HostLost):
+            return await self._ended()
+        self._place.link.kill(self.process)
+        with contextlib.suppress(HostLost):
+            return await self._ended()
+        return None
+
+    async def _ended(self) -> Usage:
+        assert self.process is not None
+        usage = await self.process.wait()
+        with trio.move_on_after(1.0):  # whoever still holds it has been killed, but for strangers
+            await self._quiet.wait()
+        return usage
+
+    def _close(self) -> None:
+        if self._sock is not None:
+            trio.lowlevel.notify_closing(self._sock)
+            self._sock.close()
+            self._sock = None
+        self._out.clear()
+
+    # --- stderr
+
+    async def _read_stderr(self, reading: int) -> None:
+        """Passes on what it writes, and keeps the last of it."""
+        os.set_blocking(reading, False)
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(reading)
+                try:
+                    data = os.read(reading, 65536)
+                except BlockingIOError:
+                    continue
+                if not data:
+                    return
+                self._tail += data
+                del self._tail[:-_TAIL]
+                with contextlib.suppress(OSError):
+                    os.write(2, data)
+        finally:
+            os.close(reading)
+            self._quiet.set()
+
+    def stderr(self) -> str:
+        """Its last lines there."""
+        text = self._tail.decode("utf-8", "replace")
+        return "\n".join(text.splitlines()[-40:])
+
+
+def how(usage: Usage | None) -> str:
+    """How a worker ended, as a clause."""
+    if usage is None or usage.status is None:
+        return "was lost"
+    if os.WIFSIGNALED(usage.status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(usage.status)).name}"
+    return f"exited with {os.waitstatus_to_exitcode(usage.status)}"

@@ -1,0 +1,143 @@
+"""Opens pools of typed workers in a trio program of one's own: no signal handler, no subreaper, no thread."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from taskrun.link import TemplateSpec, open_link
+from taskrun.workers.member import Birthplace
+from taskrun.workers.pool import Pool
+from taskrun.workers.settings import Restarts, RetryOnCrash, Timeouts
+from taskrun.workers.staff import Settings, Staff
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from taskrun.worker.contract import Request
+
+
+@contextlib.asynccontextmanager
+async def open_pool(
+    target: str,
+    *,
+    size: int | None = None,
+    preload: Sequence[str] = (),
+    python: str | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    timeouts: Timeouts = Timeouts(),  # noqa: B008 - a frozen value
+    middleware: Sequence[Callable[..., Any]] = (),
+    on_crash: RetryOnCrash | Mapping[type[Request[Any]], RetryOnCrash] | None = None,
+    max_queue: int | None = None,
+    prefetch: int = 1,
+    max_requests: int | None = None,
+    max_memory: int | None = None,
+    idle_timeout: float | None = None,
+    spares: int = 0,
+    grace: float = 5.0,
+    restarts: Restarts = Restarts(),  # noqa: B008 - a frozen value
+) -> AsyncIterator[Pool]:
+    """Opens a pool; the workers have ended when the block has.
+
+    Leaving the block normally finishes what was accepted (``close()``); leaving it by an exception or a cancellation
+    kills the workers (``close(finish=0)``).
+
+    Args:
+        target: ``module:name`` of a ``Handlers``; imported in the workers, not here.
+        size: Workers; ``None``: as many as there are CPUs for this process.
+        preload: Modules that are imported once and shared by all workers, beside the target's own.
+        python: Their interpreter; ``None``: this one.
+        env: Their environment; ``None``: this process's.
+        cwd: Their folder; ``None``: this process's.
+        timeouts: Of starting, and of work on a request.
+        middleware: Wraps every request, the first outermost: called with the request and an async function that goes
+            on to the next; sync or async, it returns the result.
+        on_crash: What becomes of a request whose worker died: it is retried (all, or by class), or fails.
+        max_queue: Requests that may wait; beyond it ``send`` waits and ``send_nowait`` fails. ``None``: any number.
+        prefetch: Requests that a worker has at once. It works on one at a time; more than one saves the way to and
+            fro for tiny handlers, and a crash costs nothing but the one in work.
+        max_requests: After so many a worker is replaced.
+        max_memory: Bytes resident, above which a worker is replaced after its request.
+        idle_timeout: Seconds without work after which all but one worker are let go; they are started again when
+            needed. ``None``: never.
+        spares: Workers that stand by, ready, to take the place of one that ends.
+        grace: Seconds between asking a worker to stop and killing it.
+        restarts: How many crashes are too many.
+
+    Raises:
+        WorkerStartFailed: No worker could be started.
+    """
+    for name, value in (("size", size), ("prefetch", prefetch), ("max_queue", max_queue)):
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+    place, environ = os.getcwd() if cwd is None else cwd, dict(os.environ if env is None else env)
+    template = _template(target, python, preload, place, environ)
+    settings = Settings(
+        size=size or _cpus(),
+        timeouts=timeouts,
+        middleware=tuple(middleware),
+        on_crash=on_crash,
+        max_queue=max_queue,
+        prefetch=prefetch,
+        max_requests=max_requests,
+        max_memory=max_memory,
+        idle_timeout=idle_timeout,
+        spares=spares,
+        grace=grace,
+        restarts=restarts,
+    )
+    failure: BaseException | None = None
+    async with open_link(adopt=False) as link, trio.open_nursery() as nursery:
+        birthplace = Birthplace(link, template, target, env=environ, cwd=template.cwd, startup=timeouts.startup)
+        staff = Staff(birthplace, nursery, settings)
+        pool = Pool(target, nursery, settings, staff)
+        nursery.start_soon(staff.keep_time)
+        try:
+            await staff.start()
+            yield pool
+            await pool.close()
+        except BaseException as error:  # noqa: BLE001 - raised again below: not in an ExceptionGroup of one
+            failure = error
+            with trio.CancelScope(shield=True):
+                await pool.close(finish=0)
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+@contextlib.asynccontextmanager
+async def open_worker(target: str, **settings: Any) -> AsyncIterator[Pool]:
+    """Opens a pool of one worker, whose state lasts from request to request; takes what ``open_pool`` takes.
+
+    Raises:
+        WorkerStartFailed: It could not be started.
+    """
+    async with open_pool(target, size=1, **settings) as pool:
+        yield pool
+
+
+def _template(
+    target: str, python: str | None, preload: Sequence[str], cwd: str, environ: dict[str, str]
+) -> TemplateSpec:
+    """Where the workers are forked from. An interpreter of its own has a path of its own."""
+    here = os.path.abspath(cwd)
+    own = tuple(os.path.abspath(entry) for entry in sys.path)
+    return TemplateSpec(
+        python=python,
+        sys_path=own if python is None else (here,),
+        cwd=here,
+        preload=(*preload, target.partition(":")[0]),
+        env=environ,
+    )
+
+
+def _cpus() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1

@@ -1,0 +1,171 @@
+"""A pool as its user sees it: requests go in, results come out."""
+
+from __future__ import annotations
+
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from taskrun.worker.contract import Request, encode, operation_of
+from taskrun.workers.errors import HandlerFailed, PoolFull, RequestTimedOut, WorkerStartFailed
+from taskrun.workers.mapping import Mapped
+from taskrun.workers.ticket import Ticket
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+
+    from taskrun.workers.settings import Moved, Statistics
+    from taskrun.workers.staff import Settings, Staff
+
+R = TypeVar("R")
+
+
+class Pool:
+    """Workers that carry out requests; made by ``open_pool``."""
+
+    def __init__(self, target: str, nursery: trio.Nursery, settings: Settings, staff: Staff) -> None:
+        self._target = target
+        self._nursery = nursery
+        self._staff = staff
+        self._timeouts = settings.timeouts
+        self._middleware = settings.middleware
+        self._ahead = 2 * settings.size * settings.prefetch
+        self._number = 0
+
+    # --- requests
+
+    async def send(
+        self,
+        request: Request[R],
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - of waiting and work, which is ended; not of this call alone
+        priority: int = 0,
+        on_progress: Callable[[Moved], None] | None = None,
+    ) -> R:
+        """Has a request carried out, and returns its result.
+
+        Cancelled, it has the work ended before it returns.
+
+        Args:
+            request: Of a class that the workers handle.
+            timeout: Seconds of waiting in the queue and of work together; the limits of work alone are the pool's.
+            priority: The higher, the sooner; equal ones in the order in which they came.
+            on_progress: Called with what the handler says by ``taskrun.progress`` and ``taskrun.status``.
+
+        Raises:
+            WorkersError: One of the six ways to fail.
+            ContractMistake: It is no request, or cannot be carried between processes.
+        """
+        if timeout is None:
+            return await self._through_middleware(request, priority, on_progress)
+        with trio.move_on_after(timeout):
+            return await self._through_middleware(request, priority, on_progress)
+        self._staff.counts["timed_out"] += 1
+        raise RequestTimedOut(operation_of(type(request)).name, timeout)
+
+    async def send_nowait(
+        self, request: Request[R], *, priority: int = 0, on_progress: Callable[[Moved], None] | None = None
+    ) -> R:
+        """As ``send``, but where the queue is full it fails at once.
+
+        Raises:
+            PoolFull: It is.
+        """
+        if self._staff.is_full:
+            raise PoolFull(f"{self._staff.waiting} requests are waiting, as many as may")
+        return await self.send(request, priority=priority, on_progress=on_progress)
+
+    def map(
+        self, wanted: Iterable[Request[R]] | AsyncIterable[Request[R]], *, ahead: int | None = None, priority: int = 0
+    ) -> Mapped[R]:
+        """Has many requests carried out; gives a ``Done`` for each, in order, and raises for none of them.
+
+        Args:
+            wanted: Requests; taken from it only as they are needed.
+            ahead: How many are under way at most; ``None``: what keeps all workers busy.
+            priority: As of ``send``.
+        """
+        if ahead is None:
+            ahead = self._ahead
+        return Mapped(wanted, max(1, ahead), self._nursery, lambda request: self.send(request, priority=priority))
+
+    async def _through_middleware(
+        self, request: Request[R], priority: int, on_progress: Callable[[Moved], None] | None
+    ) -> R:
+        result: R
+        if not self._middleware:
+            result = await self._carry_out(request, priority, on_progress)
+            return result
+
+        async def innermost(request: Request[Any]) -> Any:
+            return await self._carry_out(request, priority, on_progress)
+
+        call: Callable[[Request[Any]], Awaitable[Any]] = innermost
+        for layer in reversed(self._middleware):
+            call = _within(layer, call)
+        result = await call(request)
+        return result
+
+    async def _carry_out(
+        self, request: Request[Any], priority: int, on_progress: Callable[[Moved], None] | None
+    ) -> Any:
+        await self._staff.admit()
+        ticket = self._ticket(request, priority, on_progress)
+        self._staff.submit(ticket)
+        await ticket.wait(self._staff.withdraw)
+        try:
+            result = ticket.result()
+        except HandlerFailed:
+            self._staff.counts["failed"] += 1
+            raise
+        self._staff.counts["completed"] += 1
+        return result
+
+    def _ticket(self, request: Request[Any], priority: int, on_progress: Callable[[Moved], None] | None) -> Ticket:
+        operation = operation_of(type(request))
+        known = self._staff.operations
+        assert known is not None
+        digest = known.get(operation.name)
+        if digest is None:
+            names = ", ".join(f"`{name}`" for name in known) or "nothing"
+            text = f"`{self._target}` has no handler of `{operation.name}`: it handles {names}"
+            raise WorkerStartFailed("contract", text)
+        if digest != operation.digest:
+            text = f"`{operation.name}` or its result is another class in the workers of `{self._target}` than here"
+            raise WorkerStartFailed("contract", text)
+        self._number += 1
+        return Ticket(
+            self._number,
+            operation,
+            encode(request),
+            priority=priority,
+            limit=self._timeouts.of(type(request)),
+            on_progress=on_progress,
+        )
+
+    async def close(self, finish: float | None = None) -> None:
+        """Takes nothing new, finishes what was accepted, and ends the workers; returns when they are gone.
+
+        Args:
+            finish: Seconds for what was accepted; what is not finished then is ended, and fails with ``PoolClosed``.
+                0: at once, without the grace period. ``None``: as long as it takes.
+        """
+        await self._staff.close(finish)
+
+    @property
+    def statistics(self) -> Statistics:
+        """The pool as it is now."""
+        return self._staff.statistics
+
+
+def _within(
+    layer: Callable[..., Any], call: Callable[[Request[Any]], Awaitable[Any]]
+) -> Callable[[Request[Any]], Awaitable[Any]]:
+    """One layer of middleware, which may be sync or async."""
+
+    async def within(request: Request[Any]) -> Any:
+        value = layer(request, call)
+        return await value if isawaitable(value) else value
+
+    return within

@@ -1,0 +1,466 @@
+"""Who works in a pool: the queue, the workers and their clocks; replaces the dead, and ends all in an orderly way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from taskrun.model import Value
+from taskrun.workers.errors import PoolClosed, RequestTimedOut, WorkerCrashed, WorkersError, WorkerStartFailed
+from taskrun.workers.member import NEVER, Birthplace, Member
+from taskrun.workers.settings import Restarts, RetryOnCrash, Statistics, Timeouts
+
+if TYPE_CHECKING:
+    from taskrun.worker.contract import Request
+    from collections.abc import Callable, Mapping
+
+    from taskrun.link import Usage
+    from taskrun.workers.ticket import Ticket
+
+_POISON = 2  # workers that one request may kill
+_FAILED_STARTS = 3  # in a row, after which the pool gives up
+_PAUSE = 0.1  # seconds before another start after a failed one, times their number
+_MEMORY_LOOKS = 0.5  # seconds between two looks at a worker's memory
+
+
+class Settings(Value, frozen=True, kw_only=True):
+    """What ``open_pool`` was told; see there."""
+
+    size: int
+    timeouts: Timeouts
+    middleware: tuple[Callable[..., Any], ...]
+    on_crash: RetryOnCrash | Mapping[type[Request[Any]], RetryOnCrash] | None
+    max_queue: int | None
+    prefetch: int
+    max_requests: int | None
+    max_memory: int | None
+    idle_timeout: float | None
+    spares: int
+    grace: float
+    restarts: Restarts
+
+
+class Staff:
+    """The workers of one pool, and the requests that wait for them.
+
+    Attributes:
+        operations: What the workers handle, digest by name; ``None`` until the first is ready.
+        counts: For the statistics.
+    """
+
+    def __init__(self, place: Birthplace, nursery: trio.Nursery, settings: Settings) -> None:
+        self.operations: dict[str, str] | None = None
+        self.counts = dict.fromkeys(
+            ("completed", "failed", "timed_out", "crashed", "started", "crashes", "recycled"), 0
+        )
+        self._place = place
+        self._nursery = nursery
+        self._settings = settings
+        self._queue: list[Ticket] = []
+        self._starting: set[Member] = set()
+        self._members: set[Member] = set()  # that get requests, or finish theirs
+        self._spares: deque[Member] = deque()
+        self._room: deque[Member] = deque()  # those of the members that can take another
+        self._closing = False
+        self._killing = False
+        self._broken: WorkerStartFailed | None = None
+        self._first = trio.Event()  # a worker is ready, or none ever will be
+        self._nothing_left = trio.Event()
+        self._has_room = trio.lowlevel.ParkingLot()
+        self._alarm = trio.Event()
+        self._alarm_at = NEVER
+        self._failed_starts = 0
+        self._crash_times: deque[float] = deque()
+        self._memory_looked = 0.0
+
+    # --- requests
+
+    @property
+    def waiting(self) -> int:
+        """Requests that no worker has."""
+        return len(self._queue)
+
+    async def admit(self) -> None:
+        """Waits until the queue has room for another.
+
+        Raises:
+            PoolClosed: It takes nothing any more.
+            WorkerStartFailed: The pool has given up.
+        """
+        self._refuse_if_over()
+        while self.is_full:
+            await self._has_room.park()
+            self._refuse_if_over()
+
+    def submit(self, ticket: Ticket) -> None:
+        """Another request, to be waited for with ``withdraw``."""
+        heappush(self._queue, ticket)
+        self._dispatch()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many wait as may."""
+        most = self._settings.max_queue
+        return most is not None and len(self._queue) >= most
+
+    def _refuse_if_over(self) -> None:
+        if self._closing:
+            raise PoolClosed("the pool is closed")
+        if self._broken is not None:
+            raise WorkerStartFailed(self._broken.kind, str(self._broken), self._broken.traceback)
+
+    def withdraw(self, ticket: Ticket) -> bool:
+        """Its sender was cancelled: what waits is forgotten, what is in work is ended."""
+        if ticket in self._queue:
+            self._queue = [other for other in self._queue if other is not ticket]
+            self._queue.sort()
+            self._has_room.unpark()
+            self._look_for_the_end()
+            return True
+        for member in self._members:
+            if member.inflight and member.inflight[0] is ticket:
+                self._unlist(member)
+                member.end()
+                self._fill()
+                return False
+        return True  # a worker has it behind another one: its answer will interest nobody
+
+    # --- handing out
+
+    def _dispatch(self) -> None:
+        while self._queue and self._room:
+            member = self._room.popleft()
+            member.listed = False
+            if member.ending or member.leaving:
+                continue
+            ticket = heappop(self._queue)
+            member.give(ticket)
+            self._list(member)
+            self._has_room.unpark()
+        if self._queue:
+            self._fill()
+
+    def _list(self, member: Member) -> None:
+        """Notes that it can take another request, if it can."""
+        has_room = len(member.inflight) < self._settings.prefetch
+        if has_room and not member.listed and not member.ending and not member.leaving:
+            member.listed = True
+            self._room.append(member)
+
+    def _unlist(self, member: Member) -> None:
+        if member.listed:
+            member.listed = False
+            self._room.remove(member)
+
+    # --- what workers tell (see ``Owner``)
+
+    def ready(self, member: Member) -> None:
+        """See ``Owner``."""
+        self._starting.discard(member)
+        if self.operations is not None and self.operations != member.operations:
+            text = f"`{self._place.target}` handles other requests than when the pool was opened"
+            self._note_failed_start(WorkerStartFailed("contract", text))
+            member.end()
+            return
+        self._failed_starts = 0
+        self.operations = member.operations
+        self._first.set()
+        if self._closing:
+            member.retire()
+        elif self._active >= self._settings.size:
+            self._spares.append(member)
+        else:
+            self._employ(member)
+
+    def start_failed(self, member: Member, failure: WorkerStartFailed) -> None:
+        """See ``Owner``."""
+        self._starting.discard(member)
+        self._note_failed_start(failure)
+        self._look_for_the_end()
+
+    def answered(self, member: Member, ticket: Ticket) -> None:  # noqa: ARG002 - the protocol's
+        """See ``Owner``."""
+        if self._is_worn(member):
+            self._unlist(member)
+            if not member.inflight:
+                self._recycle(member)
+        else:
+            self._list(member)
+        if self._queue:
+            self._dispatch()
+        elif self._closing:
+            self._look_for_the_end()
+        if self._settings.idle_timeout is not None and not member.inflight:
+            self.due(member.idle_since + self._settings.idle_timeout)
+
+    def ended(self, member: Member, usage: Usage | None) -> None:
+        """See ``Owner``."""
+        self._members.discard(member)
+        self._unlist(member)
+        with contextlib.suppress(ValueError):
+            self._spares.remove(member)
+        if not member.ending and not member.leaving and not self._closing:
+            self._note_crash()
+        held = list(member.inflight)
+        member.inflight.clear()
+        if held:
+            self._settle_lost(member, held[0], usage)
+        for ticket in held[1:]:  # no handler has seen them
+            if not ticket.unwanted:
+                ticket.attempt -= 1
+                heappush(self._queue, ticket)
+        if self._killing:
+            self._refuse_queued()
+        self._fill()
+        self._dispatch()
+        self._look_for_the_end()
+
+    def due(self, at: float) -> None:
+        """See ``Owner``."""
+        if at < self._alarm_at:
+            self._alarm.set()
+
+    # --- the dead
+
+    def _settle_lost(self, member: Member, ticket: Ticket, usage: Usage | None) -> None:
+        """What becomes of the request that was in work."""
+        if ticket.timeout is not None:
+            self.counts["timed_out"] += 1
+            ticket.fail(RequestTimedOut(ticket.operation.name, ticket.timeout, member.stack))
+        elif ticket.unwanted or self._killing:
+            ticket.fail(PoolClosed("the pool was closed before it was carried out"))
+        else:
+            ticket.crashes += 1
+            policy = self._policy(ticket)
+            if policy is not None and ticket.attempt < policy.attempts and ticket.crashes < _POISON:
+                heappush(self._queue, ticket)
+                return
+            self.counts["crashed"] += 1
+            ticket.fail(_crash(ticket, member, usage))
+
+    def _policy(self, ticket: Ticket) -> RetryOnCrash | None:
+        policy = self._settings.on_crash
+        if policy is None or isinstance(policy, RetryOnCrash):
+            return policy
+        return policy.get(ticket.operation.kind)
+
+    def _note_crash(self) -> None:
+        self.counts["crashes"] += 1
+        now = trio.current_time()
+        limit = self._settings.restarts
+        self._crash_times.append(now)
+        while self._crash_times[0] < now - limit.within:
+            self._crash_times.popleft()
+        if len(self._crash_times) > limit.most:
+            text = f"more than {limit.most} workers have crashed within {limit.within:g} s"
+            self._break(WorkerStartFailed("restarts", text))
+
+    def _note_failed_start(self, failure: WorkerStartFailed) -> None:
+        self._failed_starts += 1
+        if self.operations is None or self._failed_starts >= _FAILED_STARTS:
+            self._break(failure)
+        elif not self._closing:
+            self._nursery.start_soon(self._start_later, _PAUSE * self._failed_starts)
+
+    async def _start_later(self, pause: float) -> None:
+        await trio.sleep(pause)
+        self._fill()
+
+    def _break(self, failure: WorkerStartFailed) -> None:
+        """No worker is started any more; those that live finish what they have."""
+        if self._broken is None:
+            self._broken = failure
+        self._first.set()
+        if not self._active:
+            self._refuse_queued()
+
+    def _refuse_queued(self) -> None:
+        queue, self._queue = self._queue, []
+        for ticket in queue:
+            failure = self._broken
+            if failure is not None and not self._closing:
+                ticket.fail(WorkerStartFailed(failure.kind, str(failure), failure.traceback))
+            else:
+                ticket.fail(PoolClosed("the pool was closed before it was carried out"))
+        self._has_room.unpark_all()
+
+    # --- how many there are
+
+    @property
+    def _active(self) -> int:
+        """Workers that get requests, without those on their way out."""
+        return sum(not member.ending and not member.leaving for member in self._members)
+
+    def _fill(self) -> None:
+        """Starts what is missing."""
+        while self._spares and self._active < self._settings.size:
+            self._employ(self._spares.popleft())
+        if self._broken is not None:
+            if not self._active:
+                self._refuse_queued()
+            return
+        if self._killing or (self._closing and not self._queue):
+            return
+        wanted = self._settings.size + (0 if self._closing else self._settings.spares)
+        if self._settings.idle_timeout is not None:
+            wanted = min(wanted, max(1, len(self._queue) + self._active))
+        while self._active + len(self._starting) + len(self._spares) < wanted:
+            self._start_one()
+
+    def _start_one(self) -> None:
+        member = Member(self, self._place, self._nursery, grace=self._settings.grace)
+        self._starting.add(member)
+        self.counts["started"] += 1
+        self._nursery.start_soon(member.live)
+
+    def _employ(self, member: Member) -> None:
+        self._members.add(member)
+        self._list(member)
+        self._dispatch()
+        if self._settings.idle_timeout is not None and not member.inflight:
+            self.due(trio.current_time() + self._settings.idle_timeout)
+
+    def _is_worn(self, member: Member) -> bool:
+        most = self._settings.max_requests
+        if most is not None and member.served + len(member.inflight) >= most:
+            return True
+        if self._settings.max_memory is None:
+            return False
+        now = trio.current_time()
+        if now < self._memory_looked + _MEMORY_LOOKS:
+            return False
+        self._memory_looked = now
+        return member.process is not None and _resident(member.process.pid) > self._settings.max_memory
+
+    def _recycle(self, member: Member) -> None:
+        self._unlist(member)
+        self.counts["recycled"] += 1
+        member.retire()
+        self._fill()
+
+    # --- clocks
+
+    async def keep_time(self) -> None:
+        """Ends what takes too long, and lets go of who has been idle for long. For ``open_pool``."""
+        while True:
+            self._alarm = trio.Event()
+            self._alarm_at = min((self._next_look(member) for member in self._members), default=NEVER)
+            with trio.move_on_at(self._alarm_at):
+                await self._alarm.wait()
+            now = trio.current_time()
+            for member in list(self._members):
+                if member.deadline <= now and member.inflight:
+                    member.inflight[0].timeout = member.inflight[0].limit
+                    self._unlist(member)
+                    member.end()
+                    self._fill()
+                elif self._next_look(member) <= now:
+                    self._let_go(member)
+
+    def _next_look(self, member: Member) -> float:
+        idle = self._settings.idle_timeout
+        if idle is None or member.inflight or member.ending or member.leaving or self._active <= 1:
+            return member.deadline
+        return member.idle_since + idle
+
+    def _let_go(self, member: Member) -> None:
+        self._unlist(member)
+        self.counts["recycled"] += 1
+        member.retire()
+
+    # --- begin and end
+
+    async def start(self) -> None:
+        """Starts the workers; returns when the first is ready. For ``open_pool``.
+
+        Raises:
+            WorkerStartFailed: None ever will be.
+        """
+        for _ in range(self._settings.size + self._settings.spares):
+            self._start_one()
+        await self._first.wait()
+        if self.operations is None and self._broken is not None:
+            raise self._broken
+
+    async def close(self, finish: float | None = None) -> None:
+        """Takes nothing new, finishes what was accepted, and ends the workers; returns when they are gone.
+
+        Args:
+            finish: Seconds for what was accepted; what is not finished then is ended, and fails with ``PoolClosed``.
+                0: at once, without the grace period. ``None``: as long as it takes.
+        """
+        self._closing = True
+        self._has_room.unpark_all()
+        try:
+            self._look_for_the_end()
+            if finish != 0:
+                with trio.move_on_after(NEVER if finish is None else finish):
+                    await self._nothing_left.wait()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._end_all(now=finish == 0)
+
+    async def _end_all(self, *, now: bool) -> None:
+        self._killing = True
+        self._refuse_queued()
+        everyone = [*self._members, *self._starting, *self._spares]
+        for member in everyone:
+            if now or member in self._starting:
+                member.end(now=True)
+            elif member.inflight:
+                member.end()
+            else:
+                member.retire()
+        for member in everyone:
+            if member not in self._starting:
+                await member.gone.wait()
+
+    def _look_for_the_end(self) -> None:
+        if self._closing and not self._queue and not any(member.inflight for member in self._members):
+            self._nothing_left.set()
+
+    # --- what it tells
+
+    @property
+    def statistics(self) -> Statistics:
+        """The pool as it is now."""
+        return Statistics(
+            workers=self._active,
+            busy=sum(bool(member.inflight) for member in self._members),
+            starting=len(self._starting),
+            queued=len(self._queue),
+            **self.counts,
+        )
+
+
+def _crash(ticket: Ticket, member: Member, usage: Usage | None) -> WorkersError:
+    code: int | None = None
+    number: int | None = None
+    if usage is not None and usage.status is not None:
+        if os.WIFSIGNALED(usage.status):
+            number = os.WTERMSIG(usage.status)
+        else:
+            code = os.waitstatus_to_exitcode(usage.status)
+    return WorkerCrashed(
+        ticket.operation.name,
+        exit_code=code,
+        signal=number,
+        attempt=ticket.attempt,
+        cpu=0.0 if usage is None else usage.cpu,
+        max_rss=0 if usage is None else usage.max_rss,
+        stderr=member.stderr(),
+    )
+
+
+def _resident(pid: int) -> int:
+    """Bytes that a process has resident; 0 where it cannot be told."""
+    try:
+        with open(f"/proc/{pid}/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return 0

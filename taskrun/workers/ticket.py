@@ -1,0 +1,147 @@
+"""One request on its way: who waits for it, and what has become of it. It knows neither queue nor worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+
+from taskrun.worker import requests
+from taskrun.workers.errors import HandlerFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from taskrun.worker.contract import Operation
+    from taskrun.worker.wire import Failure
+    from taskrun.workers.settings import Moved
+
+
+class Ticket:
+    """A request that was accepted.
+
+    Attributes:
+        id: Its number in the pool.
+        order: Its place in the queue: the lower, the sooner.
+        body: The encoded request.
+        limit: Seconds of work; ``None``: no limit.
+        attempt: How often a worker got it.
+        crashes: How many workers died with it in hand.
+        settled: It has an answer, or a failure.
+        unwanted: Nobody waits for it any more; it settles when its work has been ended.
+        timeout: Seconds, once its time is over.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_failure",
+        "_task",
+        "attempt",
+        "body",
+        "crashes",
+        "id",
+        "limit",
+        "on_progress",
+        "operation",
+        "order",
+        "settled",
+        "timeout",
+        "unwanted",
+    )
+
+    def __init__(
+        self,
+        number: int,
+        operation: Operation,
+        body: bytes,
+        *,
+        priority: int,
+        limit: float | None,
+        on_progress: Callable[[Moved], None] | None,
+    ) -> None:
+        self.id = number
+        self.order = (-priority, number)
+        self.operation = operation
+        self.body = body
+        self.limit = limit
+        self.on_progress = on_progress
+        self.attempt = 0
+        self.crashes = 0
+        self.settled = False
+        self.unwanted = False
+        self.timeout: float | None = None
+        self._task: Task | None = None
+        self._answer: msgspec.Raw | None = None
+        self._failure: Exception | None = None
+
+    def __lt__(self, other: Ticket) -> bool:
+        return self.order < other.order
+
+    def answer(self, body: msgspec.Raw) -> None:
+        """Its handler returned."""
+        self._answer = body
+        self._settle()
+
+    def fail(self, failure: Exception) -> None:
+        """It will have no result."""
+        self._failure = failure
+        self._settle()
+
+    def refuse(self, failure: Failure) -> None:
+        """Its handler raised, or could not be called."""
+        kind = failure.type_names[0] if failure.type_names else "TypeError"
+        self.fail(HandlerFailed(self.operation.name, kind, failure.message, failure.traceback, failure.notes))
+
+    def frame(self) -> bytes:
+        """What the worker gets."""
+        body = msgspec.Raw(self.body)
+        return requests.encode(requests.Ask(id=self.id, operation=self.operation.name, body=body, time_left=self.limit))
+
+    def _settle(self) -> None:
+        if self.settled:
+            return
+        self.settled = True
+        if self._task is not None:
+            task, self._task = self._task, None
+            reschedule(task)
+
+    async def wait(self, withdraw: Callable[[Ticket], bool]) -> None:
+        """Waits until it is settled.
+
+        Args:
+            withdraw: Called when the waiting is cancelled; whether that settles it at once. If not, its work is being
+                ended, and the waiting goes on until that is done.
+        """
+        if self.settled:
+            await trio.lowlevel.checkpoint()
+            return
+        self._task = current_task()
+
+        def abort(_raise_cancel: Any) -> Abort:
+            self.unwanted = True
+            if withdraw(self):
+                self.settled = True
+                self._task = None
+                return Abort.SUCCEEDED
+            return Abort.FAILED
+
+        await wait_task_rescheduled(abort)
+        if self.unwanted:
+            await trio.lowlevel.checkpoint_if_cancelled()
+
+    def result(self) -> Any:
+        """What came of it.
+
+        Raises:
+            WorkersError: It failed.
+        """
+        if self._failure is not None:
+            raise self._failure
+        assert self._answer is not None
+        try:
+            return self.operation.decode_result(self._answer)
+        except msgspec.MsgspecError as error:
+            why = f"it returned something else than the contract says: {error}"
+            raise HandlerFailed(self.operation.name, type(error).__name__, why) from None
