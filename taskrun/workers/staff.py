@@ -16,10 +16,10 @@ from taskrun.workers.member import NEVER, Birthplace, Member
 from taskrun.workers.settings import Restarts, RetryOnCrash, Statistics, Timeouts
 
 if TYPE_CHECKING:
-    from taskrun.worker.contract import Request
     from collections.abc import Callable, Mapping
 
     from taskrun.link import Usage
+    from taskrun.worker.contract import Request
     from taskrun.workers.ticket import Ticket
 
 _POISON = 2  # workers that one request may kill
