@@ -8,7 +8,7 @@ import shlex
 import signal
 
 import pytest
-from support import runs
+from support import faulty, runs
 from support.injection import plant
 from support.mounts import in_mounts
 
@@ -246,8 +246,11 @@ WITH_ANOTHER = """
 
 
 def short_of(project, role: str, number: int, *, at: int, for_good: bool) -> dict[str, str]:
-    """An environment in which the start of the second process fails, for good or once."""
-    return plant(project, {"what": "spawn", "role": role, "errno": number, "at": at, "for_good": for_good})
+    """An environment in which the start of a process, or what is made for it, fails at this step: once or for good."""
+    calls = list(faulty.SPAWNS)
+    return plant(
+        project, {"what": "spawn", "role": role, "calls": calls, "errno": number, "at": at, "for_good": for_good}
+    )
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM])

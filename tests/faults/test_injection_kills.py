@@ -53,7 +53,7 @@ def records_are_valid(it: Injected) -> list[str]:
     return [record.summary.state for record in records if os.path.exists(os.path.join(record.path, "events.jsonl"))]
 
 
-def test_the_host_is_killed_at_every_step_of_an_attempt(tmp_path):
+def test_the_host_is_killed_at_every_step_of_an_attempt(tmp_path, oracle):
     def host_dies(it: Injected) -> None:
         prepare(it)
         finished = it.taskrun("run", "both", "--grace", "300ms")
@@ -64,10 +64,10 @@ def test_the_host_is_killed_at_every_step_of_an_attempt(tmp_path):
             assert not finished.status or "the process supervising" in finished.stderr, repr(finished)
         assert set(records_are_valid(it)) <= {"finished"}
 
-    at_each_step(tmp_path, {"what": "kill", "role": "host"}, host_dies, usual=8)
+    at_each_step(tmp_path, {"what": "kill", "role": "host"}, host_dies, oracle=oracle, usual=8)
 
 
-def test_the_runner_is_killed_at_every_step_of_a_run(tmp_path):
+def test_the_runner_is_killed_at_every_step_of_a_run(tmp_path, oracle):
     def runner_dies(it: Injected) -> None:
         prepare(it)
         finished = it.taskrun("run", "both")
@@ -78,4 +78,4 @@ def test_the_runner_is_killed_at_every_step_of_a_run(tmp_path):
             finished.succeeds()
         assert set(records_are_valid(it)) <= ({"finished", "aborted"} if it.struck else {"finished"})
 
-    at_each_step(tmp_path, {"what": "kill", "role": "runner"}, runner_dies, usual=8)
+    at_each_step(tmp_path, {"what": "kill", "role": "runner"}, runner_dies, oracle=oracle, usual=8)

@@ -45,11 +45,11 @@ SAID = {
 
 
 def ways(call: str) -> list[dict[str, Any]]:
-    return [{"errno": number, "for_good": for_good} for number in NUMBERS[call] for for_good in (False, True)]
+    return [{"calls": [call], "errno": number, "for_good": good} for number in NUMBERS[call] for good in (False, True)]
 
 
 @pytest.mark.parametrize(("role", "usual"), [("runner", 6), ("host", 6), ("template", 2), ("probe", 2)])
-def test_every_start_fails_in_turn(tmp_path, role, usual):
+def test_every_start_fails_in_turn(tmp_path, oracle, role, usual):
     def start_fails(it: Injected) -> None:
         it.project.tasks(TASKS)
         it.project.write("calls.py", "def work():\n    return 5\n")
@@ -68,5 +68,5 @@ def test_every_start_fails_in_turn(tmp_path, role, usual):
             states = [event["state"] for event in events if event["event"] == "task.end"]
             assert states.count("failed") == 1, repr(finished)
 
-    plan = {"what": "spawn", "role": role, "errno": 0, "for_good": False}
-    at_each_step(tmp_path, plan, start_fails, usual=usual, ways=ways)
+    plan = {"what": "spawn", "role": role, "calls": []}
+    at_each_step(tmp_path, plan, start_fails, oracle=oracle, usual=usual, ways=ways)

@@ -27,7 +27,8 @@ ROLES = ("runner", "host", "template", "probe", "worker")
 
 _BY_PATH = ("open", "mkdir", "rename", "symlink")
 _BY_DESCRIPTOR = ("write", "fsync", "close", "posix_fallocate", "ftruncate")
-_SPAWNS = ("fork", "posix_spawn", "pipe", "mkfifo")
+SPAWNS = ("fork", "posix_spawn", "pipe", "mkfifo")
+"""What starts a process, or makes what one needs."""
 
 # What a process does to the world, or asks of it; before each of these calls it may be killed.
 # fmt: off
@@ -129,15 +130,20 @@ class DiskFaults:
 
 
 class _Planted:
-    """What happens in a command and the processes that fork from it."""
+    """What happens in a command and the processes that fork from it.
+
+    The plan has `what`, and in which `role`, and `at` which step, from 1. "disk": as ``DiskFaults``. "kill": SIGKILL
+    before that step. "spawn": the first of `calls` from that step on fails with `errno`, or, `for_good`, all of them.
+    """
 
     def __init__(self, plan: dict[str, Any]) -> None:
         self._plan = plan
         self._depth = 0
         self._count = 0
-        self._real = {name: getattr(os, name) for name in (*_SPAWNS, "write", "open")}
+        self._spent = False
+        self._real = {name: getattr(os, name) for name in (*SPAWNS, "write", "open")}
         os.fork = self._fork
-        for name in set(_SPAWNS) - {"fork"}:
+        for name in set(SPAWNS) - {"fork"}:
             setattr(os, name, self._spawning(name))
         self._take_role()
 
@@ -170,7 +176,7 @@ class _Planted:
         pid: int = self._real["fork"]()
         if pid == 0:
             self._depth += 1
-            self._count = 0
+            self._count, self._spent = 0, False
             sys.setprofile(None)
             self._take_role()
         elif self._plan["what"] == "kill" and self._role == self._plan["role"]:
@@ -192,7 +198,8 @@ class _Planted:
             return
         self._count += 1
         self._note(name)
-        if plan["at"] and (self._count == plan["at"] or (plan["for_good"] and self._count > plan["at"])):
+        if plan["at"] and self._count >= plan["at"] and name in plan["calls"] and not self._spent:
+            self._spent = not plan["for_good"]
             raise OSError(plan["errno"], os.strerror(plan["errno"]))
 
     def _watch(self, frame: FrameType, event: str, function: Any) -> None:

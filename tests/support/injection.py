@@ -50,11 +50,10 @@ class Injected:
         project: With what the test has written into it.
         oracle: Judges when the step has been seen to.
         at: The number of the step; 0: no fault.
-        text: What the step was, when it was listed.
     """
 
-    def __init__(self, folder: Path, plan: dict[str, Any], at: int, text: str) -> None:
-        self.plan, self.at, self.text = plan, at, text
+    def __init__(self, folder: Path, plan: dict[str, Any], at: int) -> None:
+        self.plan, self.at = plan, at
         self.project = ProjectDir(folder)
         self.oracle = Oracle(self.project)
         self._env = plant(self.project, {**plan, "at": at})
@@ -68,6 +67,11 @@ class Injected:
         """What the process in question has done, as far as it came."""
         path = self.project.path / "planted" / self.plan["role"]
         return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def step(self) -> str:
+        """What the step was at which the fault has struck; empty: it has not."""
+        return self.steps[self.at - 1] if self.struck else ""
 
     @property
     def struck(self) -> bool:
@@ -84,6 +88,7 @@ def at_each_step(
     plan: dict[str, Any],
     test: Callable[[Injected], None],
     *,
+    oracle: Oracle,
     usual: int,
     ways: Callable[[str], Sequence[dict[str, Any]]] = _no_choice,
 ) -> None:
@@ -93,21 +98,24 @@ def at_each_step(
         folder: Where the projects are.
         plan: See ``faulty``.
         test: Prepares the project, runs it, says what it expects; the oracle judges afterwards.
+        oracle: Of the test that all this is in.
         usual: With how many faults, as long as not all are asked for.
         ways: The ways in which a step, named by its text, can go wrong: additions to the plan.
     """
-    steps = _carry_out(test, Injected(folder / "0", plan, 0, "none")).steps
+    steps = _carry_out(test, Injected(folder / "0", plan, 0)).steps
     assert steps, f"{plan['role']} did nothing"
-    faults = [(at, text, way) for at, text in enumerate(steps, 1) for way in ways(text)]
+    faults = [(at, way) for at, text in enumerate(steps, 1) for way in ways(text)]
     asked, seed = os.environ.get(STEPS), os.environ.get(SEED) or secrets.token_hex(4)
-    if not asked:
+    if asked:
+        oracle.bound = float("inf")
+    else:
         chosen = sorted(random.Random(seed).sample(range(len(faults)), min(usual, len(faults))))
         faults = [faults[index] for index in chosen]
-    elif asked != "all":
+    if asked and asked != "all":
         faults = [fault for fault in faults if str(fault[0]) in asked.split(",")]
     print(f"{len(faults)} faults in {len(steps)} steps of the {plan['role']}; {SEED}={seed}")
-    for number, (at, text, way) in enumerate(faults, 1):
-        _carry_out(test, Injected(folder / str(number), {**plan, **way}, at, f"{text} {way or ''}"))
+    for number, (at, way) in enumerate(faults, 1):
+        _carry_out(test, Injected(folder / str(number), {**plan, **way}, at))
 
 
 def _carry_out(test: Callable[[Injected], None], injected: Injected) -> Injected:
@@ -117,6 +125,6 @@ def _carry_out(test: Callable[[Injected], None], injected: Injected) -> Injected
             complaints = injected.oracle.complaints()
             assert not complaints, "\n".join(complaints)
     except BaseException as error:
-        error.add_note(f"{STEPS}={injected.at}: {injected.plan['role']}, {injected.text}")
+        error.add_note(f"{STEPS}={injected.at}: {injected.plan}, {injected.step or 'not reached'}")
         raise
     return injected
