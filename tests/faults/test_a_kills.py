@@ -8,12 +8,13 @@ import time
 
 import pytest
 from support import runs
-from support.contexts import ALONE, AT_TERMINAL, NESTED, PLACES, PROCESS_ONE, where
+from support.contexts import ALONE, AT_TERMINAL, IN_DASH, NESTED, PLACES, PROCESS_ONE, UNDER_NOHUP, where
 from support.project import pids_of
 from support.real import CALLS, REAL, STUBBORN, UP, WAIT_FOR_GO, WITH_TIME
 
 NO_HAND = "whoever gets SIGKILL leaves its terminal as it is"
-TO_ITSELF = tuple(place for place in PLACES if place is not NESTED)  # a nested one is not killed by the outer one's end
+# A nested one is row A26; to SIGKILL one script is like the other.
+TO_ITSELF = tuple(place for place in PLACES if place not in {NESTED, IN_DASH, UNDER_NOHUP})
 
 
 def wait_written(project):

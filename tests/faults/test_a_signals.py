@@ -17,6 +17,7 @@ from support.contexts import (
     IN_BASH,
     IN_DASH,
     NESTED,
+    PLACES,
     PROCESS_ONE,
     UNDER_NOHUP,
     at_prompt,
@@ -24,6 +25,8 @@ from support.contexts import (
 )
 from support.real import NEVER, STUBBORN, UP, WAIT_FOR_GO, WITH_TIME, went_to
 
+ALL_BUT_ONE = tuple(place for place in PLACES if place is not AT_TERMINAL)
+"""Where no key is pressed a prompt is a terminal, too."""
 SAME = 0.3
 """Seconds after which the same signal is another one: a shell forwards what the terminal has delivered already."""
 
@@ -43,7 +46,7 @@ def test_a1_ctrl_c_once(place, real):
     finished.never_says("Killing")
 
 
-@pytest.mark.parametrize("place", where(signal.SIGINT, places=(ALONE, AT_PROMPT, IN_DASH, PROCESS_ONE)))
+@pytest.mark.parametrize("place", where(signal.SIGINT, places=(ALONE, AT_PROMPT, PROCESS_ONE)))
 def test_a2_ctrl_c_and_a_task_that_does_not_obey(place, project):
     project.tasks(STUBBORN)
     run = place.launch(project, "run", "stubborn", "--grace", "300ms")
@@ -54,7 +57,7 @@ def test_a2_ctrl_c_and_a_task_that_does_not_obey(place, project):
     assert (end["state"], end["signal"], end["reason"]) == ("cancelled", signal.SIGKILL, "SIGINT, killed")
 
 
-@pytest.mark.parametrize("place", where(signal.SIGTERM))
+@pytest.mark.parametrize("place", where(signal.SIGTERM, places=ALL_BUT_ONE))
 def test_a6_sigterm_to_the_runner(place, real):
     run = place.launch(real, "run", "*", *WITH_TIME)
     runs.wait_for_files(real, *UP)
