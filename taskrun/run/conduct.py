@@ -18,8 +18,8 @@ from taskrun.model import ProjectError, UsageError
 from taskrun.run.folders import missing_folders
 from taskrun.run.options import RunResult
 from taskrun.run.python import inspect_calls, open_scratch
+from taskrun.run.recording import last_aborted
 from taskrun.run.signals import SignalDesk, taken
-from taskrun.run.survivors import survivors_of_last_run
 from taskrun.run.terminal import Terminal
 from taskrun.run.under_way import UnderWay
 
@@ -84,7 +84,11 @@ class Conductor:
             self._check_folders(selection)  # imports may have made one
         if selection is None or self._interrupted is not None:
             return self._nothing_started()
-        warnings += survivors_of_last_run(self._setting)  # before this one is the last
+        aborted = last_aborted(self._setting)  # before this one is the last
+        if aborted is not None:
+            from taskrun.run import survivors
+
+            warnings += survivors.warnings(aborted)
         self._run = UnderWay(
             self._setting,
             link,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
 from taskrun.events import RunStart
-from taskrun.record import history
+from taskrun.record import history, pruning
 from taskrun.record.folder import RunFolder
-from taskrun.record.places import state_roots
+from taskrun.record.places import LATEST, RUNS, state_roots
 from taskrun.record.summary import Asked
 from taskrun.run.prepare import state_folder
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from taskrun.events import RunEnd, Stamped
     from taskrun.link import Link
     from taskrun.record.checkpoints import Checkpoints
+    from taskrun.record.summary import RunSummary
     from taskrun.run.setting import Setting
 
 
@@ -25,6 +27,16 @@ def known_durations(setting: Setting) -> dict[str, float]:
     """Seconds that tasks took in earlier runs, from the first place of the project's records that knows any."""
     folder = state_folder(setting.prepared.project, setting.environ)
     return next(filter(None, map(history.load, state_roots(folder, setting.environ))), {})
+
+
+def last_aborted(setting: Setting) -> RunSummary | None:
+    """The last run, if it was aborted; at the price of reading the start of a file where it was not."""
+    folder = state_folder(setting.prepared.project, setting.environ)
+    for root in state_roots(folder, setting.environ):
+        summary = pruning.read_aborted(os.path.join(root, RUNS, LATEST))
+        if summary is not None:
+            return summary
+    return None
 
 
 class Recording:

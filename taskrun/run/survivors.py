@@ -12,16 +12,13 @@ from typing import TYPE_CHECKING
 
 from taskrun.host.marks import marks_of
 from taskrun.host.system import current_platform
-from taskrun.record import liveness, pruning
-from taskrun.record.places import LATEST, RUNS, state_roots
-from taskrun.run.prepare import state_folder
+from taskrun.record import liveness
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from taskrun.host.platform import Platform, Seen
     from taskrun.record.summary import RunSummary
-    from taskrun.run.setting import Setting
 
 _PATIENCE = 5.0  # seconds of killing what starts anew all the time
 _ROUND = 0.01  # seconds between two looks
@@ -55,17 +52,14 @@ def survivors(summaries: Iterable[RunSummary]) -> list[Survivor]:
     return _find(current_platform(), forsaken) if forsaken else []
 
 
-def survivors_of_last_run(setting: Setting) -> tuple[str, ...]:
-    """A sentence on what survives of the last run; mostly none, at the price of reading the start of a file."""
-    state = state_folder(setting.prepared.project, setting.environ)
-    for root in state_roots(state, setting.environ):
-        summary = pruning.read_aborted(os.path.join(root, RUNS, LATEST))
-        found = survivors([summary]) if summary is not None else []
-        if found:
-            names = ", ".join(str(each) for each in found[:_NAMED])
-            more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
-            return (f"run {found[0].run} was killed and left running: {names}{more}; `taskrun runs --kill` ends that",)
-    return ()
+def warnings(summary: RunSummary) -> tuple[str, ...]:
+    """A sentence on what survives of a run; mostly none."""
+    found = survivors([summary])
+    if not found:
+        return ()
+    names = ", ".join(str(each) for each in found[:_NAMED])
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return (f"run {summary.id} was killed and left running: {names}{more}; `taskrun runs --kill` ends that",)
 
 
 def kill(summaries: Iterable[RunSummary]) -> tuple[list[Survivor], list[Survivor]]:
