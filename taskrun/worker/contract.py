@@ -10,7 +10,7 @@ import hashlib
 import inspect
 import sys
 import typing
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, overload
 
 import msgspec
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
 S = TypeVar("S")
+T = TypeVar("T")
 
 
 class Request(Generic[R_co]):
@@ -37,6 +38,27 @@ class Request(Generic[R_co]):
     """
 
     __slots__ = ()
+
+
+class Stateless:
+    """The parameter of ``Handlers`` whose workers have no state; there are no values of it."""
+
+
+Q = TypeVar("Q", bound=Request[Any])
+Q_co = TypeVar("Q_co", bound=Request[Any], covariant=True)
+S_co = TypeVar("S_co", covariant=True)
+
+if TYPE_CHECKING:
+
+    class _Declare(Generic[Q_co]):
+        """Takes the handler of a request class; the result's type is read off the class by ``self``."""
+
+        def __call__(self: _Declare[Request[R]], function: Callable[[Q_co], R], /) -> Callable[[Q_co], R]: ...
+
+    class _DeclareWithState(Generic[Q_co, S_co]):
+        def __call__(
+            self: _DeclareWithState[Request[R], T], function: Callable[[Q_co, S_co], R], /
+        ) -> Callable[[Q_co, S_co], R]: ...
 
 
 class ContractMistake(TypeError):  # noqa: N818 - what it is
@@ -183,6 +205,22 @@ class Handlers(Generic[S]):
             the next, it returns the result.
     """
 
+    @overload
+    def __init__(
+        self: Handlers[Stateless],
+        state: None = None,
+        *,
+        middleware: tuple[Callable[[Any, Callable[[Any], Any]], Any], ...] = (),
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        state: Callable[[], AbstractContextManager[S]],
+        *,
+        middleware: tuple[Callable[[Any, Callable[[Any], Any]], Any], ...] = (),
+    ) -> None: ...
+
     def __init__(
         self,
         state: Callable[[], AbstractContextManager[S]] | None = None,
@@ -193,7 +231,15 @@ class Handlers(Generic[S]):
         self.middleware = middleware
         self.by_name: dict[str, Handled] = {}
 
-    def on(self, kind: type[Request[R]]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    @overload
+    def on(  # type: ignore[overload-overlap]  # nobody's state is a Stateless
+        self: Handlers[Stateless], kind: type[Q]
+    ) -> _Declare[Q]: ...
+
+    @overload
+    def on(self, kind: type[Q]) -> _DeclareWithState[Q, S]: ...
+
+    def on(self, kind: type[Request[Any]]) -> Any:
         """Declares the decorated function the handler of a request class.
 
         Raises:
@@ -203,7 +249,7 @@ class Handlers(Generic[S]):
         if operation.name in self.by_name:
             raise ContractMistake(f"`{operation.name}` has two handlers")
 
-        def declare(function: Callable[..., R]) -> Callable[..., R]:
+        def declare(function: Callable[..., T]) -> Callable[..., T]:
             wanted = 1 if self.state is None else 2
             try:
                 inspect.signature(function).bind(*range(wanted))

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
 
+from taskrun.worker.contract import Request
 from taskrun.workers.errors import WorkersError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
-    from taskrun.worker.contract import Request
-
 R = TypeVar("R")
+Q = TypeVar("Q", bound=Request[Any])
+Q_co = TypeVar("Q_co", bound=Request[Any], covariant=True)
 
 
-class Done(Generic[R]):
+class Done(Generic[Q_co]):
     """One request of ``map``, and what came of it.
 
     Attributes:
@@ -27,13 +28,13 @@ class Done(Generic[R]):
 
     __slots__ = ("_result", "failure", "request")
 
-    def __init__(self, request: Request[R]) -> None:
+    def __init__(self, request: Q_co) -> None:
         self.request = request
         self.failure: WorkersError | None = None
-        self._result: list[R] = []
+        self._result: Any = None
 
     @property
-    def result(self) -> R:
+    def result(self: Done[Request[R]]) -> R:
         """The result.
 
         Raises:
@@ -41,47 +42,48 @@ class Done(Generic[R]):
         """
         if self.failure is not None:
             raise self.failure
-        return self._result[0]
+        result: R = self._result
+        return result
 
 
-class _Slot(Generic[R]):
+class _Slot(Generic[Q]):
     __slots__ = ("done", "settled")
 
-    def __init__(self, request: Request[R]) -> None:
-        self.done: Done[R] = Done(request)
+    def __init__(self, request: Q) -> None:
+        self.done: Done[Q] = Done(request)
         self.settled = trio.Event()
 
-    async def carry_out(self, send: Callable[[Request[R]], Awaitable[R]]) -> None:
+    async def carry_out(self, send: Callable[[Q], Awaitable[Any]]) -> None:
         try:
-            self.done._result.append(await send(self.done.request))  # noqa: SLF001 - it is being made here
+            self.done._result = await send(self.done.request)  # noqa: SLF001 - it is being made here
         except WorkersError as failure:
             self.done.failure = failure
         finally:
             self.settled.set()
 
 
-class Mapped(Generic[R]):
+class Mapped(Generic[Q]):
     """An async iterator of ``Done``. Left early, what is under way runs on to its end, or to the pool's."""
 
     def __init__(
         self,
-        wanted: Iterable[Request[R]] | AsyncIterable[Request[R]],
+        wanted: Iterable[Q] | AsyncIterable[Q],
         ahead: int,
         nursery: trio.Nursery,
-        send: Callable[[Request[R]], Awaitable[R]],
+        send: Callable[[Q], Awaitable[Any]],
     ) -> None:
-        self._source: Iterator[Request[R]] | AsyncIterator[Request[R]]
+        self._source: Iterator[Q] | AsyncIterator[Q]
         self._source = wanted.__aiter__() if hasattr(wanted, "__aiter__") else iter(wanted)
         self._ahead = ahead
         self._nursery = nursery
         self._send = send
-        self._slots: deque[_Slot[R]] = deque()
+        self._slots: deque[_Slot[Q]] = deque()
         self._exhausted = False
 
-    def __aiter__(self) -> Mapped[R]:
+    def __aiter__(self) -> Mapped[Q]:
         return self
 
-    async def __anext__(self) -> Done[R]:
+    async def __anext__(self) -> Done[Q]:
         while not self._exhausted and len(self._slots) < self._ahead:
             request = await self._next()
             if request is not None:
@@ -93,7 +95,7 @@ class Mapped(Generic[R]):
         await self._slots[0].settled.wait()
         return self._slots.popleft().done
 
-    async def _next(self) -> Request[R] | None:
+    async def _next(self) -> Q | None:
         source = self._source
         try:
             if hasattr(source, "__anext__"):

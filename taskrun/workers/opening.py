@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import trio
 
@@ -110,9 +110,31 @@ async def open_pool(
         raise failure
 
 
+class WorkerSettings(TypedDict, total=False):
+    """What ``open_worker`` takes: all of ``open_pool`` but the size. Each is described there."""
+
+    preload: Sequence[str]
+    python: str | None
+    env: Mapping[str, str] | None
+    cwd: str | None
+    timeouts: Timeouts
+    middleware: Sequence[Callable[..., Any]]
+    on_crash: RetryOnCrash | Mapping[type[Request[Any]], RetryOnCrash] | None
+    max_queue: int | None
+    prefetch: int
+    max_requests: int | None
+    max_memory: int | None
+    idle_timeout: float | None
+    spares: int
+    grace: float
+    restarts: Restarts
+
+
 @contextlib.asynccontextmanager
-async def open_worker(target: str, **settings: Any) -> AsyncIterator[Pool]:
-    """Opens a pool of one worker, whose state lasts from request to request; takes what ``open_pool`` takes.
+async def open_worker(target: str, **settings: Unpack[WorkerSettings]) -> AsyncIterator[Pool]:
+    """Opens a pool of one worker, whose state lasts from request to request.
+
+    Takes what ``open_pool`` takes, but no size.
 
     Raises:
         WorkerStartFailed: It could not be started.

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from taskrun.workers.staff import Settings, Staff
 
 R = TypeVar("R")
+Q = TypeVar("Q", bound=Request[Any])
 
 
 class Pool:
@@ -76,9 +77,7 @@ class Pool:
             raise PoolFull(f"{self._staff.waiting} requests are waiting, as many as may")
         return await self.send(request, priority=priority, on_progress=on_progress)
 
-    def map(
-        self, wanted: Iterable[Request[R]] | AsyncIterable[Request[R]], *, ahead: int | None = None, priority: int = 0
-    ) -> Mapped[R]:
+    def map(self, wanted: Iterable[Q] | AsyncIterable[Q], *, ahead: int | None = None, priority: int = 0) -> Mapped[Q]:
         """Has many requests carried out; gives a ``Done`` for each, in order, and raises for none of them.
 
         Args:
