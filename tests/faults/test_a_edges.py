@@ -14,7 +14,7 @@ from support import runs
 from support.census import zombies_of
 from support.contexts import ALONE, AT_PROMPT, IN_BACKGROUND, NESTED, PROCESS_ONE
 from support.project import pids_of
-from support.real import NEVER, UP, WAIT_FOR_GO, WITH_TIME, went_to
+from support.real import NEVER, UP, WAIT_FOR_GO, WITH_TIME, wait_up, went_to
 
 SLEEPS = """
     [tasks.a]
@@ -47,7 +47,7 @@ def test_a21_sigint_was_ignored_at_the_start(project):
     project.tasks(SLEEPS)
     command = " ".join([*project.command, "run", "a", *WITH_TIME])
     running = project.launch("sh", "-c", f"trap '' INT QUIT; exec {command}")
-    runs.wait_for_files(project, "a.up")
+    wait_up(project, "a.up")
     running.signal(signal.SIGINT).signal(signal.SIGQUIT).signal(signal.SIGUSR1).wait_for("a running for")
     running.signal(signal.SIGTERM).finish().dies_of(signal.SIGTERM)
     assert nothing_is_ignored(project)
@@ -62,7 +62,7 @@ def nothing_is_ignored(project):
 def test_a21_in_the_background_of_a_shell_without_job_control(project):
     project.tasks(SLEEPS)
     run = IN_BACKGROUND.launch(project, "run", "a", *WITH_TIME)
-    runs.wait_for_files(project, "a.up")
+    wait_up(project, "a.up")
     run.signal(signal.SIGINT)
     run.signal(signal.SIGQUIT)
     run.signal(signal.SIGUSR1)
@@ -144,7 +144,7 @@ def test_a24_a_ci_service_cancels_the_shell(project, how):
     option = how if how.startswith("--") else ""
     env = {} if option else dict([how.split("=")])
     shell = project.launch("bash", "-e", "-c", f"taskrun run {option} a --grace {NEVER}; echo went on", env=env)
-    runs.wait_for_files(project, "a.up")
+    wait_up(project, "a.up")
     shell.signal(signal.SIGINT).signal(signal.SIGTERM).finish().dies_of(signal.SIGTERM).never_says("went on")
     project.expect_nothing_left()
     assert runs.states(project) == {"a": "cancelled"}
@@ -155,7 +155,7 @@ def test_a24_a_ci_service_cancels_the_shell(project, how):
 def test_a24_a_ci_service_cancels_a_step_that_is_taskrun_itself(real):
     real.write("step.sh", f"exec taskrun run '*' --grace {NEVER}\n")
     step = real.launch("bash", "-e", "step.sh", env=GITHUB)
-    runs.wait_for_files(real, *UP)
+    wait_up(real, *UP)
     step.signal(signal.SIGINT).finish().dies_of(signal.SIGINT)
     assert real.left_behind() == []
     went_to(real, signal.SIGINT)
@@ -164,7 +164,7 @@ def test_a24_a_ci_service_cancels_a_step_that_is_taskrun_itself(real):
 def test_a25_process_one_reaps_what_it_adopts(project):
     project.tasks('[tasks.a]\nshell = ": > a.up; sleep 71.25 | cat"\n')
     run = PROCESS_ONE.launch(project, "run", "a", *WITH_TIME)
-    runs.wait_for_files(project, "a.up")
+    wait_up(project, "a.up")
     enter = ["nsenter", "--target", str(run.runner), "--pid", "--", "sh", "-c", "sleep 0.05 & echo"]
     subprocess.run(enter, check=True, capture_output=True)  # ends with an orphan, which is the runner's
     runs.wait_until(lambda: len(runs.children(run.runner)) == 1, "only the host is the runner's child")
@@ -220,7 +220,7 @@ def test_a26_a_nested_run_that_is_terminated(project, grace, outer, state):
 @pytest.mark.parametrize("whom", ["outer runner", "outer host", "inner runner", "inner host"])
 def test_a26_sigkill_to_one_of_two(real, whom):
     run = NESTED.launch(real, "run", "*", *WITH_TIME)
-    runs.wait_for_files(real, *UP)
+    wait_up(real, *UP)
     inner = runs.runner_of(real)
     match whom:
         case "outer runner":

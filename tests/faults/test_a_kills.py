@@ -10,7 +10,7 @@ import pytest
 from support import runs
 from support.contexts import ALONE, AT_TERMINAL, IN_DASH, NESTED, PLACES, PROCESS_ONE, UNDER_NOHUP, where
 from support.project import pids_of
-from support.real import CALLS, REAL, STUBBORN, UP, WAIT_FOR_GO, WITH_TIME
+from support.real import CALLS, REAL, STUBBORN, UP, WAIT_FOR_GO, WITH_TIME, wait_up
 
 NO_HAND = "whoever gets SIGKILL leaves its terminal as it is"
 # A nested one is row A26; to SIGKILL one script is like the other.
@@ -57,7 +57,7 @@ def temporary(project):
 def test_a11_sigkill_to_the_process_group_of_the_runner(real):
     real.tasks(REAL + STUBBORN)
     running = real.start("run", "*", *WITH_TIME)
-    runs.wait_for_files(real, *UP, "stubborn.up")
+    wait_up(real, *UP, "stubborn.up")
     wait_written(real)
     os.killpg(running.pid, signal.SIGKILL)
     running.finish().dies_of(signal.SIGKILL)
@@ -73,7 +73,7 @@ def test_a11_sigkill_to_the_process_group_of_the_runner(real):
 def test_a12_sigkill_to_the_host(place, real):
     real.tasks(REAL + STUBBORN + "[tasks.done]\nrun = ['true']\n")
     run = place.launch(real, "run", "*", *WITH_TIME)
-    runs.wait_for_files(real, *UP, "stubborn.up")
+    wait_up(real, *UP, "stubborn.up")
     runs.wait_until(lambda: "done" in runs.ends(real), "the quick one is done")
     os.kill(runs.named(run.runner, runs.HOST), signal.SIGKILL)
     finished = run.ended_with(1)
@@ -150,8 +150,7 @@ def test_a14_sigstop_to_the_runner(project, oracle):
 def test_a29_sigkill_to_runner_and_host_at_once(real, oracle):
     oracle.adopts("sh", "sleep", "cat")  # nobody is left to reap them
     running = real.start("run", "*", *WITH_TIME)
-    runs.wait_for_files(real, *UP)
-    leaders = runs.wait_started(real, 3)
+    leaders = wait_up(real, *UP)
     kill_together(running.pid, runs.named(running.pid, runs.HOST))
     running.finish().dies_of(signal.SIGKILL)
     runs.wait_gone(leaders["call"])

@@ -23,7 +23,7 @@ from support.contexts import (
     at_prompt,
     where,
 )
-from support.real import NEVER, STUBBORN, UP, WAIT_FOR_GO, WITH_TIME, went_to
+from support.real import NEVER, STUBBORN, UP, WAIT_FOR_GO, WITH_TIME, wait_up, went_to
 
 ALL_BUT_ONE = tuple(place for place in PLACES if place is not AT_TERMINAL)
 """Where no key is pressed a prompt is a terminal, too."""
@@ -37,7 +37,7 @@ SAME = 0.3
 @pytest.mark.parametrize("place", where(signal.SIGINT))
 def test_a1_ctrl_c_once(place, real):
     run = place.launch(real, "run", "*", *WITH_TIME)
-    runs.wait_for_files(real, *UP)
+    wait_up(real, *UP)
     run.interrupt()
     finished = run.ended_by(signal.SIGINT)
     assert real.left_behind() == []
@@ -50,7 +50,7 @@ def test_a1_ctrl_c_once(place, real):
 def test_a2_ctrl_c_and_a_task_that_does_not_obey(place, project):
     project.tasks(STUBBORN)
     run = place.launch(project, "run", "stubborn", "--grace", "300ms")
-    runs.wait_for_files(project, "stubborn.up")
+    wait_up(project, "stubborn.up")
     run.interrupt()
     run.ended_by(signal.SIGINT).shows("stubborn", "killed")
     end = runs.ends(project)["stubborn"]
@@ -60,7 +60,7 @@ def test_a2_ctrl_c_and_a_task_that_does_not_obey(place, project):
 @pytest.mark.parametrize("place", where(signal.SIGTERM, places=ALL_BUT_ONE))
 def test_a6_sigterm_to_the_runner(place, real):
     run = place.launch(real, "run", "*", *WITH_TIME)
-    runs.wait_for_files(real, *UP)
+    wait_up(real, *UP)
     run.signal(signal.SIGTERM)
     finished = run.ended_by(signal.SIGTERM)
     assert real.left_behind() == []
@@ -72,7 +72,7 @@ def test_a6_sigterm_to_the_runner(place, real):
 @pytest.mark.parametrize("place", where(signal.SIGHUP, places=(ALONE, AT_PROMPT, IN_BASH, PROCESS_ONE, NESTED)))
 def test_a7_sighup_to_the_runner(place, real):
     run = place.launch(real, "run", "*", *WITH_TIME)
-    runs.wait_for_files(real, *UP)
+    wait_up(real, *UP)
     run.signal(signal.SIGHUP)
     run.ended_by(signal.SIGHUP).shows("Stopping 3 tasks: SIGHUP", "Summary")
     went_to(real, signal.SIGHUP)
@@ -80,7 +80,7 @@ def test_a7_sighup_to_the_runner(place, real):
 
 def test_a7_a_terminal_that_is_closed(real):
     with real.terminal("run", "*", *WITH_TIME) as terminal:
-        runs.wait_for_files(real, *UP)
+        wait_up(real, *UP)
         terminal.expect(r"\[\d+/\d+\].*running")
         terminal.hang_up()
         assert terminal.leave_unread() == -signal.SIGHUP
@@ -91,7 +91,7 @@ def test_a7_a_terminal_that_is_closed(real):
 
 def test_a7_a_closed_window_with_a_shell_in_it(real):
     with at_prompt(real, f"taskrun run '*' --grace {NEVER}") as terminal:
-        runs.wait_for_files(real, *UP)
+        wait_up(real, *UP)
         terminal.hang_up().leave_unread()
     real.expect_nothing_left()
     went_to(real, signal.SIGHUP)
@@ -100,7 +100,7 @@ def test_a7_a_closed_window_with_a_shell_in_it(real):
 def test_a8_sighup_under_nohup(project):
     project.tasks(f"[tasks.a]\nshell = ': > a.up; {WAIT_FOR_GO}'\n")
     run = UNDER_NOHUP.launch(project, "run", "a")
-    runs.wait_for_files(project, "a.up")
+    wait_up(project, "a.up")
     run.signal(signal.SIGHUP)
     project.write("go", "")
     run.ended_with(0)
@@ -121,14 +121,13 @@ def no_cores():
 @pytest.mark.parametrize("place", where(signal.SIGQUIT, places=(ALONE, AT_TERMINAL, AT_PROMPT, IN_DASH, PROCESS_ONE)))
 def test_a9_sigquit(place, real):
     run = place.launch(real, "run", "*", *WITH_TIME)
-    runs.wait_for_files(real, *UP)
+    leaders = wait_up(real, *UP)
     if place is AT_TERMINAL:
         run.command.press(CTRL_BACKSLASH)
     else:
         run.signal(signal.SIGQUIT)
     finished = run.ended_by(signal.SIGQUIT)
     went_to(real, signal.SIGQUIT)
-    leaders = runs.wait_started(real, 3)
     assert runs.ends(real)["program"]["signal"] == signal.SIGQUIT
     state = runs.folder(real) / "debug-state.txt"
     finished.shows("what taskrun was doing is in", state.name, "Stopping 3 tasks: SIGQUIT")
@@ -146,7 +145,7 @@ def test_a9_sigquit(place, real):
 def test_a3_ctrl_c_twice(place, project):
     project.tasks(STUBBORN)
     run = place.launch(project, "run", "stubborn", *WITH_TIME)
-    runs.wait_for_files(project, "stubborn.up")
+    wait_up(project, "stubborn.up")
     run.interrupt()
     run.wait_for("Interrupted: stopping 1 task")
     time.sleep(SAME)
@@ -169,7 +168,7 @@ def test_a3_another_signal_the_second_time(project, first, second, dies_of):
     """A Ctrl+C was everybody's at the terminal: a script stops only if it sees the command die of it."""
     project.tasks(STUBBORN)
     running = project.start("run", "stubborn", *WITH_TIME)
-    runs.wait_for_files(project, "stubborn.up")
+    wait_up(project, "stubborn.up")
     running.signal(first).wait_for("topping 1 task")
     running.signal(second).finish().dies_of(dies_of).says("Killing 1 task")
     assert runs.summary(project)["signal"] == dies_of
@@ -178,7 +177,7 @@ def test_a3_another_signal_the_second_time(project, first, second, dies_of):
 def test_a3_a_script_stops_though_it_was_not_ctrl_c_that_killed(project):
     project.tasks(STUBBORN)
     run = IN_BASH.launch(project, "run", "stubborn", *WITH_TIME)
-    runs.wait_for_files(project, "stubborn.up")
+    wait_up(project, "stubborn.up")
     run.interrupt()
     run.wait_for("Interrupted: stopping 1 task")
     run.signal(signal.SIGTERM)
@@ -190,7 +189,7 @@ def test_a4_three_signals(place, project):
     """The host stands still, so that only leaving can end the runner; it cleans up when it goes on."""
     project.tasks(STUBBORN)
     run = place.launch(project, "run", "stubborn", *WITH_TIME)
-    runs.wait_for_files(project, "stubborn.up")
+    wait_up(project, "stubborn.up")
     host = runs.named(run.runner, runs.HOST)
     os.kill(host, signal.SIGSTOP)
     try:
@@ -218,7 +217,7 @@ CLEANS_UP = """
 def test_a5_the_same_signal_within_a_moment(project):
     project.tasks(CLEANS_UP)
     running = project.start("run", "a", *WITH_TIME)
-    runs.wait_for_files(project, "a.up")
+    wait_up(project, "a.up")
     for _ in range(4):
         running.signal(signal.SIGINT)
         time.sleep(0.01)  # so that they do not become one in the kernel
@@ -240,7 +239,7 @@ def test_a5_a_wrapper_forwards_what_the_terminal_has_delivered(project):
     """,
     )
     with project.terminal(argv=("python3", "wrapper.py", *project.command, "run", "a", *WITH_TIME)) as terminal:
-        runs.wait_for_files(project, "a.up")
+        wait_up(project, "a.up")
         terminal.press(CTRL_C)
         terminal.finish().prints("Interrupted", "cleaned up", "wrapped -2").never_says("Killing")
     assert runs.kinds(project).count("run.cancel") == 1

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 BOUND = 100.0
 """Seconds for a test, unless it says otherwise: what hangs is found, what is slow is not."""
 
-_OURS = ("taskrun", "python")  # names of processes of taskrun's own, whose parent may have been killed
+# Names of processes of taskrun's own, whose parent may have been killed; trio asks ldconfig when it is imported.
+_OURS = ("taskrun", "python", "ldconfig")
 _PACKAGE = os.path.dirname(os.path.abspath(taskrun.__file__)) + os.sep
 _SET_CHILD_SUBREAPER = 36  # of prctl
 

@@ -63,6 +63,12 @@ def real(project: ProjectDir) -> ProjectDir:
     return project.tasks(REAL)
 
 
+def wait_up(project: ProjectDir, *names: str) -> dict[str, int]:
+    """Waits until tasks have made these files, and the runner knows that they have started; returns their pids."""
+    runs.wait_for_files(project, *names)
+    return runs.wait_started(project, len(names))
+
+
 def went_to(project: ProjectDir, number: signal.Signals) -> None:
     """Every task was cancelled by this signal, and the record and the events say so."""
     assert runs.states(project) == {
