@@ -97,6 +97,7 @@ class TaskRetry(Event, frozen=True, kw_only=True, tag="task.retry"):
     exit_code: int | None = None
     signal: int | None = None
     elapsed: float = 0.0
+    leaked: tuple[Leftover, ...] = ()
     log: str | None = None
 
 

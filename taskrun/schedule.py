@@ -370,5 +370,6 @@ def _task_retry(retried: Retried) -> TaskRetry:
         exit_code=outcome.exit_code,
         signal=outcome.signal,
         elapsed=outcome.elapsed,
+        leaked=outcome.leaked,
         log=outcome.log,
     )

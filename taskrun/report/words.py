@@ -75,7 +75,8 @@ def retry_line(event: TaskRetry, ink: Ink) -> str:
     """An attempt failed and there will be another."""
     head = f"{ink.word('warn', 'RETRY')}  {stopwatch(event.elapsed)} {ink.paint('strong', visible(event.task))}"
     when = f"in {short_time(event.delay)}" if event.delay > 0 else "now"
-    return f"{head}  {visible(event.why)}, attempt {event.attempt + 1} {when}"
+    left = f", {left_behind(event.leaked)}" if event.leaked else ""
+    return f"{head}  {visible(event.why)}{left}, attempt {event.attempt + 1} {when}"
 
 
 def progress_note(event: TaskProgress) -> str:

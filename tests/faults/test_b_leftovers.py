@@ -29,6 +29,18 @@ def test_b10_a_leak_is_a_failure_where_the_task_says_so(project):
     finished.never_says("left 1 process behind, left")
 
 
+def test_b10_a_leak_of_an_attempt_that_is_repeated_is_told_too(project):
+    project.tasks("""
+        [tasks.a]
+        shell = "(sleep 61.25 >/dev/null 2>&1 &); [ -e second ] || { : > second; exit 75; }"
+        retry = 2
+    """)
+    finished = project.taskrun("run", "a").succeeds()
+    finished.says("RETRY", "exit 75, left 1 process behind (sleep 61.25), killed, attempt 2 now")
+    (retry,) = (event for event in runs.events(project) if event["event"] == "task.retry")
+    assert [left["command"] for left in retry["leaked"]] == ["sleep 61.25"]
+
+
 def test_b11_a_daemon_without_its_environment_is_the_only_tasks_own(project):
     project.tasks(as_task("a", daemon(clear=True, seconds=61.25)))
     project.taskrun("run", "a").succeeds().says("OK", "left 1 process behind (sleep 61.25), killed")
