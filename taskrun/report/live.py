@@ -73,7 +73,7 @@ class LiveView(TellingView):
     def suspend(self) -> None:
         """Takes the area away."""
         self._paused = True
-        self.screen.erase()
+        self.screen.give_back()
 
     def resume(self) -> None:
         """Draws it again with the next frame."""
@@ -82,7 +82,7 @@ class LiveView(TellingView):
     def close(self) -> None:
         """Takes the area away for good."""
         self._over = True
-        self.screen.erase()
+        self.screen.give_back()
 
     def on_run_start(self, event: RunStart) -> None:
         """The patience counts from here."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _CLEAR = "\x1b[J"  # from the cursor to the end of the screen
 _CLEAR_LINE = "\x1b[K"
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
+_PLAIN = "\x1b[0m"
 _FRAME_HOLDS = 64 << 10  # bytes of lines that wait for the next frame
 
 
@@ -26,7 +27,8 @@ class Screen:
 
     The live area lies on descriptor 2 and ends with a newline, so that the cursor stands at the beginning of the line
     below it. It is hidden only within the single write of a frame: whoever is killed, even by SIGKILL, leaves a
-    visible cursor on a line of its own.
+    visible cursor on a line of its own. A key that sends a signal makes a terminal forget what it has not shown yet,
+    which may be the second half of a frame: so whoever gets the terminal after us gets the cursor shown once more.
     """
 
     def __init__(self, writer: Writer, settings: Settings) -> None:
@@ -35,6 +37,7 @@ class Screen:
         self._ttys = {1: settings.stdout_tty, 2: settings.stderr_tty}
         self._middle: set[int] = set()  # descriptors whose last line has no end yet
         self._area: list[str] = []  # rows that are drawn
+        self._drawn = False  # a frame was, since the terminal was given back
         self._columns = settings.width
         self._waiting: list[tuple[int, tuple[Buffer, ...]]] = []
         self._waiting_bytes = 0
@@ -102,6 +105,7 @@ class Screen:
         frame = [_HIDE, self._to_top(), *(f"{row}{_CLEAR_LINE}\n" for row in rows), _CLEAR, _SHOW]
         self.writer.write(2, "".join(frame).encode(errors="replace"))
         self._area = list(rows)
+        self._drawn = True
 
     def erase(self) -> None:
         """Takes the live area away, and writes the lines that waited."""
@@ -112,6 +116,13 @@ class Screen:
         waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
         for fd, pieces in waiting:
             self.writer.write(fd, *pieces)
+
+    def give_back(self) -> None:
+        """Takes the live area away, and leaves the terminal to others as it is without us."""
+        self.erase()
+        if self._drawn:
+            self.writer.write(2, (_PLAIN + _SHOW).encode())
+            self._drawn = False
 
     def _to_top(self) -> str:
         """Moves the cursor to the first row of the area. A terminal that became narrower has broken its rows."""

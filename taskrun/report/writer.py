@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -196,6 +197,8 @@ class Writer:
     # --- the thread
 
     def _serve(self) -> None:
+        # When the loop's thread blocks it, it is not for us: who stops the process wants to be the only one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
         while True:
             item = self._take()
             if item is None:

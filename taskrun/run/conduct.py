@@ -19,7 +19,7 @@ from taskrun.run.folders import missing_folders
 from taskrun.run.options import RunResult
 from taskrun.run.python import inspect_calls, open_scratch
 from taskrun.run.recording import last_aborted
-from taskrun.run.signals import SignalDesk, taken
+from taskrun.run.signals import SignalDesk, stop_this_process, taken
 from taskrun.run.terminal import Terminal
 from taskrun.run.under_way import UnderWay
 
@@ -190,15 +190,3 @@ class Conductor:
     def keyboard_is_a_tasks(self) -> bool:
         """Whether an interactive task has the keyboard."""
         return self._run is not None and self._run.keyboard_is_a_tasks()
-
-
-def stop_this_process() -> None:
-    """Stops by SIGTSTP's own action, as the shell expects; an orphaned process group just goes on.
-
-    ``raise_signal`` and not ``kill``: the signal goes to this thread, so that the stop has happened when it returns.
-    """
-    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-    try:
-        signal.raise_signal(signal.SIGTSTP)
-    finally:
-        signal.signal(signal.SIGTSTP, handler)

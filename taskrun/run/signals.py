@@ -5,13 +5,14 @@ It decides by counting; what is done about it (cancel, kill, leave, suspend) is 
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _STOPPING = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
 _IGNORABLE = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTSTP})
@@ -62,19 +63,50 @@ class SignalDesk:
         self._answers = answers
         self._last: dict[signal.Signals, float] = {}
         self._stops = 0
+        self._arrived: list[signal.Signals] = []  # not answered yet
+        self._arrival = trio.Event()
 
     async def serve(self, numbers: Iterable[signal.Signals], task_status: trio.TaskStatus[None]) -> None:
         """Answers signals until cancelled."""
+        with self._taking(numbers):
+            task_status.started()
+            while True:
+                await self._arrival.wait()
+                self._arrival = trio.Event()
+                while self._arrived:
+                    await self._answer(self._arrived.pop(0))
+
+    @contextlib.contextmanager
+    def _taking(self, numbers: Iterable[signal.Signals]) -> Iterator[None]:
+        """Meanwhile these signals come to us.
+
+        By handlers of our own and not by trio's receiver, which would hand on a stop that was asked for before SIGCONT
+        after it. As the kernel has it for everybody else, SIGCONT undoes it: who presses Ctrl+Z twice, because the
+        first takes a moment, has stopped the run once.
+        """
+        soon = trio.lowlevel.current_trio_token().run_sync_soon
+
+        def take(number: int, _frame: object) -> None:
+            if number == signal.SIGCONT:
+                self._arrived[:] = [other for other in self._arrived if other != signal.SIGTSTP]
+            if number not in self._arrived:
+                self._arrived.append(signal.Signals(number))
+            soon(self._wake, idempotent=True)
+
         # Writing to, or reading from, a terminal that is not ours must not stop us half-way through a clean-up.
         old = [(number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGTTOU, signal.SIGTTIN)]
+        old += [(number, signal.signal(number, take)) for number in numbers]
         try:
-            with trio.open_signal_receiver(*numbers) as received:
-                task_status.started()
-                async for number in received:
-                    await self._answer(signal.Signals(number))
+            yield
         finally:
             for number, handler in old:
                 signal.signal(number, handler)
+            for number in self._arrived:
+                if number in _STOPPING:  # nobody has answered it: it is whoever's it was before
+                    signal.raise_signal(number)
+
+    def _wake(self) -> None:
+        self._arrival.set()
 
     async def _answer(self, number: signal.Signals) -> None:
         if number in _FROM_KEYBOARD and self._answers.keyboard_is_a_tasks():
@@ -106,3 +138,18 @@ class SignalDesk:
             self._answers.cancel(number, kill=self._stops > 1)
         else:
             self._answers.leave(number)
+
+
+def stop_this_process() -> None:
+    """Stops by SIGTSTP's own action, as the shell expects; an orphaned process group just goes on.
+
+    ``raise_signal`` and not ``kill``: it goes to this thread, so that the stop has happened when this returns.
+    Blocked until all is ready: a second Ctrl+Z in between would stop us too, and after SIGCONT ours would once more.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    try:
+        signal.raise_signal(signal.SIGTSTP)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # stops here; SIGCONT discards all stops that are pending
+        signal.signal(signal.SIGTSTP, handler)

@@ -37,7 +37,7 @@ def leave(terminal):
 def expect_given_back(terminal, before):
     """The terminal's modes are as before, the cursor is visible and at the start of a line."""
     assert terminal.settings() == before
-    assert terminal.raw.count(b"\x1b[?25l") == terminal.raw.count(b"\x1b[?25h")
+    terminal.expect_cursor()
     assert terminal.text.endswith("\n")
 
 

@@ -288,6 +288,19 @@ class Terminal:
         """The terminal's modes, to compare them before and after."""
         return termios.tcgetattr(self._master)
 
+    def expect_cursor(self) -> None:
+        """The cursor is visible. A key may take a frame's second half away, so what hides it is not just counted."""
+        hidden, shown = self.raw.rfind(b"\x1b[?25l"), self.raw.rfind(b"\x1b[?25h")
+        assert hidden <= shown, f"the cursor is hidden: {self.raw[max(0, hidden - 100) :]!r}"
+
+    def wait_foreground(self, group: int, *, timeout: float = PATIENCE) -> Self:
+        """Waits until the keyboard belongs to a process group, and reads meanwhile, as a terminal does."""
+        deadline = time.monotonic() + timeout
+        while os.tcgetpgrp(self._master) != group:
+            assert time.monotonic() < deadline, f"{group} has not got the terminal; shown was\n{self.text}"
+            self._read(POLL)
+        return self
+
     def finish(self, *, timeout: float = PATIENCE) -> Finished:
         """Reads until the command has ended."""
         deadline = time.monotonic() + timeout

@@ -137,9 +137,10 @@ class Oracle:
             if isinstance(each, Terminal) and each.modes_after is not None:
                 if each.modes_after != each.modes_before:
                     yield f"O3: the terminal was left with {each.modes_after}, not {each.modes_before}"
-                hidden, shown = each.raw.count(b"\x1b[?25l"), each.raw.count(b"\x1b[?25h")
-                if hidden != shown:
-                    yield f"O3: the cursor was hidden {hidden} times and shown {shown} times"
+                try:
+                    each.expect_cursor()
+                except AssertionError as wrong:
+                    yield f"O3: {wrong}"
                 alone = each.argv[: len(self._project.command)] == self._project.command
                 if alone and each.text and not each.text.endswith("\n"):
                     yield f"O3: the cursor was left in the middle of a line: {each.text[-80:]!r}"

@@ -224,6 +224,19 @@ def test_suspending_gives_the_terminal_away_and_resuming_takes_it_back(stage):
     assert " running  task0" in shown(stage).text[0]
 
 
+@pytest.mark.parametrize("end", ["suspend", "close"])
+def test_whoever_gets_the_terminal_gets_a_cursor_and_no_colour(stage, end):
+    """A key that sends a signal makes a terminal forget what it has not shown yet: here the second half of a frame."""
+    stage.emit(TaskStart(task="task0", attempt=1, argv=("x",)))
+    stage.tick(0.6)
+    fd, frame = stage.sheet.written.pop()
+    assert frame.startswith(b"\x1b[?25l\r running")
+    stage.sheet.written.append((fd, frame[:18]))
+    getattr(stage.reporters, end)()
+    text = b"".join(data for _fd, data in stage.sheet.written)
+    assert text.endswith(b"\x1b[0m\x1b[?25h")
+
+
 def test_a_cancel_is_told_in_a_line_and_in_the_counts(stage):
     stage.emit(TaskStart(task="task0", attempt=1, argv=("x",)))
     stage.tick(1)
@@ -357,7 +370,7 @@ def run_driver(columns, *, resize=False, environ=None):
 
 
 def check_driver_output(text):
-    assert text.count("\x1b[?25l") == text.count("\x1b[?25h")
+    assert text.rfind("\x1b[?25l") <= text.rfind("\x1b[?25h")
     assert "\x1b[2J" not in text
     assert "\x1b[?1049" not in text
     plain = ESCAPES.sub("", text).replace("\r", "")
