@@ -1,4 +1,4 @@
-"""What the runner was doing when it got SIGQUIT, in words: attempts under way, trio's tasks, threads. It only looks."""
+"""What the runner was doing when it got SIGQUIT, in words: attempts under way, trio's tasks, threads."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from taskrun.config.wording import signal_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from taskrun.execute.local import LocalExecutor
     from taskrun.execute.running import Running
+    from taskrun.run.facts import Facts
 
 NAME = "debug-state.txt"
 
 
-def write_state(folder: str, running: Iterable[tuple[str, Running]], counts: dict[str, int], now: float) -> str:
-    """Writes ``debug-state.txt``.
+def tell_state(facts: Facts, folder: str, executor: LocalExecutor, settled: dict[str, int], now: float) -> None:
+    """Writes ``debug-state.txt``, and tells where it is; does nothing where there is no room for it.
 
     Args:
+        facts: Told.
         folder: The run's.
-        running: The attempts under way, by task.
-        counts: Tasks that have settled, by state.
+        executor: Knows the attempts under way.
+        settled: Tasks that have settled, by state.
         now: On the run's clock.
-
-    Returns:
-        The file's path.
-
-    Raises:
-        OSError: It was not written.
     """
     path = os.path.join(folder, NAME)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.writelines(f"{line}\n" for line in _lines(running, counts, now))
-    return path
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.writelines(f"{line}\n" for line in _lines(executor.running(), settled, now))
+    except OSError:
+        return
+    facts.warn("state", f"what taskrun was doing is in {path}")
 
 
 def _lines(running: Iterable[tuple[str, Running]], counts: dict[str, int], now: float) -> Iterator[str]:

@@ -346,17 +346,11 @@ class UnderWay:
         if self._settled:
             return
         if number == signal.SIGQUIT:
-            self._show_state()
+            from taskrun.run.debug_state import tell_state
+
+            tell_state(self._facts, self._recording.path, self._executor, self._tally.counts, self._clock.now())
         kind = CancelKind.SECOND_SIGNAL if kill else CancelKind.SIGNAL
         self._cancel(CancelReason(kind=kind, detail=number.name), number, kill=kill)
-
-    def _show_state(self) -> None:
-        """Whoever sends SIGQUIT wants to know what this process hangs on."""
-        from taskrun.run.debug_state import write_state
-
-        with contextlib.suppress(OSError):  # no room for it
-            path = write_state(self._recording.path, self._executor.running(), self._tally.counts, self._clock.now())
-            self._facts.warn("state", f"what taskrun was doing is in {path}")
 
     def warn(self, text: str) -> None:
         """Something the user should know, that is no event of a task's."""
