@@ -13,8 +13,10 @@ import typing
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, overload
 
 import msgspec
+import msgspec.inspect
 
 from taskrun.worker import hints
+from taskrun.worker.wire import RESULT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +64,7 @@ if TYPE_CHECKING:
 
 
 class ContractMistake(TypeError):  # noqa: N818 - what it is
-    """A class is no request class, or a handler handles none."""
+    """A class is no request class, a handler handles none, or a value cannot be carried between processes."""
 
 
 class Operation:
@@ -71,15 +73,15 @@ class Operation:
     Attributes:
         kind: The class.
         name: The class's name; both ends call it so, from whichever module they import it.
-        digest: Of the JSON Schemas of request and result: equal where the two ends agree.
+        digest: Of the types of request and result, field by field: equal where the two ends agree.
     """
 
     __slots__ = ("_decode_request", "_decode_result", "digest", "kind", "name")
 
     def __init__(self, kind: type[Request[Any]]) -> None:
+        result = _result_type(kind)
         self.kind = kind
         self.name = kind.__qualname__
-        result = _result_type(kind)
         self.digest = _digest(kind, result)
         self._decode_request = msgspec.msgpack.Decoder(kind, dec_hook=hints.from_plain).decode
         self._decode_result = msgspec.msgpack.Decoder(result, dec_hook=hints.from_plain).decode
@@ -120,14 +122,35 @@ def encode(value: object) -> bytes:
     """A request or a result as bytes.
 
     Raises:
-        TypeError: Something in it cannot be carried.
-        ValueError: Likewise (text with a lone surrogate, nested too deeply).
-        OverflowError: Likewise (a whole number beyond 64 bits).
+        ContractMistake: Something in it cannot be carried, or it is too large; where and why.
     """
     try:
-        return _encoder.encode(value)
-    except RecursionError:
-        raise ValueError("it is nested too deeply, or contains itself") from None
+        data = _encoder.encode(value)
+    except Exception as error:  # noqa: BLE001 - whatever a class of the user's does when it is read
+        raise ContractMistake(_place(value) + _why(error)) from None
+    if len(data) > RESULT_LIMIT:
+        raise ContractMistake(f"it takes {len(data):,} bytes, more than the {RESULT_LIMIT:,} that may be sent at once")
+    return data
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, UnicodeEncodeError):
+        return "text with a lone surrogate, which UTF-8 cannot hold"
+    if isinstance(error, OverflowError):
+        return "a whole number beyond 64 bits"
+    if isinstance(error, RecursionError):
+        return "nested too deeply, or contains itself"
+    return str(error).split("\n", 1)[0] or type(error).__name__
+
+
+def _place(value: object) -> str:
+    """Which field of it cannot be carried; empty where there are none."""
+    for name in hints.fields(type(value)):
+        try:
+            _encoder.encode(getattr(value, name, None))
+        except Exception:  # noqa: BLE001 - it is this one
+            return f"`{name}`: "
+    return ""
 
 
 def _plain(value: Any) -> object:
@@ -140,7 +163,11 @@ def _plain(value: Any) -> object:
     for plain in (bool, int, float, str):
         if isinstance(value, plain):  # a subclass, such as numpy.float64
             return plain.__call__(value) if plain is not str else str.__str__(value)
-    raise TypeError(f"`{type(value).__qualname__}` cannot be carried between processes")
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(value, numpy.generic):  # a scalar
+        plain_value: object = value.item()
+        return plain_value
+    raise TypeError(f"`{type(value).__qualname__}` is no type that can be carried")
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_plain)
@@ -174,24 +201,55 @@ def _evaluated(hint: Any, base: type) -> Any:
 
 
 def _digest(kind: Any, result: Any) -> str:
-    schemas = []
+    shapes = []
     for what, part in ((f"`{kind.__qualname__}`", kind), (f"the result of `{kind.__qualname__}`", result)):
         try:
-            schemas.append(msgspec.json.schema(part, schema_hook=hints.schema_of))
+            shapes.append(_shape(msgspec.inspect.type_info(part), set()))
         except Exception as error:  # noqa: BLE001 - TypeError for what it does not know, others for bad hints
-            raise ContractMistake(f"{what} cannot be carried between processes: {error}") from None
-    return hashlib.sha256(msgspec.json.encode(schemas, order="sorted")).hexdigest()[:16]
+            why = str(error).rsplit("\n", 1)[-1] or type(error).__name__
+            raise ContractMistake(f"{what} cannot be carried between processes: {why}") from None
+    return hashlib.sha256(msgspec.json.encode(shapes, order="sorted")).hexdigest()[:16]
+
+
+def _shape(part: Any, seen: set[object]) -> object:
+    """A type as plain values, without defaults: the sender says every field.
+
+    Raises:
+        TypeError: It cannot be carried.
+    """
+    if isinstance(part, (tuple, list)):
+        return [_shape(each, seen) for each in part]
+    if isinstance(part, msgspec.inspect.CustomType):
+        return _shape_of_class(part.cls)
+    if not isinstance(part, (msgspec.inspect.Type, msgspec.inspect.Field)):
+        return part if isinstance(part, (bool, int, float, str)) or part is None else repr(part)
+    cls: Any = getattr(part, "cls", None)
+    if isinstance(part, msgspec.inspect.EnumType):
+        return [part.cls.__name__, [[name, repr(member.value)] for name, member in part.cls.__members__.items()]]
+    if cls in seen:
+        return [cls.__name__]  # it contains itself
+    names = [name for name in part.__struct_fields__ if name != "cls" and not name.startswith("default")]
+    inner = seen if cls is None else {*seen, cls}
+    name = type(part).__name__ if cls is None else cls.__name__
+    return [name, {each: _shape(getattr(part, each), inner) for each in names}]
+
+
+def _shape_of_class(cls: Any) -> object:
+    try:
+        return hints.schema_of(cls)
+    except NotImplementedError:
+        hint = ": make it a dataclass or a `msgspec.Struct`" if Request in getattr(cls, "__mro__", ()) else ""
+        raise TypeError(f"`{hints.type_name(cls)}` is no type that can be carried{hint}") from None
 
 
 class Handled:
     """One handler: its operation, and the function."""
 
-    __slots__ = ("function", "is_async", "operation")
+    __slots__ = ("function", "operation")
 
     def __init__(self, operation: Operation, function: Callable[..., Any]) -> None:
         self.operation = operation
         self.function = function
-        self.is_async = inspect.iscoroutinefunction(function)
 
 
 class Handlers(Generic[S]):
@@ -243,13 +301,16 @@ class Handlers(Generic[S]):
         """Declares the decorated function the handler of a request class.
 
         Raises:
-            ContractMistake: It is no request class, it has a handler already, or the function cannot take a request.
+            ContractMistake: It is no request class, it has a handler already, or the function cannot take a
+                request, or is async.
         """
         operation = operation_of(kind)
         if operation.name in self.by_name:
             raise ContractMistake(f"`{operation.name}` has two handlers")
 
         def declare(function: Callable[..., T]) -> Callable[..., T]:
+            if inspect.iscoroutinefunction(function):
+                raise ContractMistake(f"the handler of `{operation.name}` is async; handlers are plain functions")
             wanted = 1 if self.state is None else 2
             try:
                 inspect.signature(function).bind(*range(wanted))

@@ -153,8 +153,8 @@ class _Server:
 def _body(value: object) -> msgspec.Raw:
     try:
         return msgspec.Raw(contract.encode(value))
-    except Exception as error:  # noqa: BLE001 - whatever a class of the user's does when it is read
-        text = f"its result cannot be sent back: {error}"
+    except contract.ContractMistake as mistake:
+        text = f"its result cannot be sent back: {mistake}"
         raise TypeError(text) from None
 
 

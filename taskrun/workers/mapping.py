@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import trio
 
 from taskrun.worker.contract import Request
-from taskrun.workers.errors import WorkersError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -23,14 +22,14 @@ class Done(Generic[Q_co]):
 
     Attributes:
         request: As it was given.
-        failure: ``None`` where there is a result.
+        failure: ``None`` where there is a result; one of the six, a ``ContractMistake``, or what a middleware raised.
     """
 
     __slots__ = ("_result", "failure", "request")
 
     def __init__(self, request: Q_co) -> None:
         self.request = request
-        self.failure: WorkersError | None = None
+        self.failure: Exception | None = None
         self._result: Any = None
 
     @property
@@ -38,7 +37,7 @@ class Done(Generic[Q_co]):
         """The result.
 
         Raises:
-            WorkersError: There is none; the failure.
+            Exception: There is none; the failure.
         """
         if self.failure is not None:
             raise self.failure
@@ -56,7 +55,7 @@ class _Slot(Generic[Q]):
     async def carry_out(self, send: Callable[[Q], Awaitable[Any]]) -> None:
         try:
             self.done._result = await send(self.done.request)  # noqa: SLF001 - it is being made here
-        except WorkersError as failure:
+        except Exception as failure:  # noqa: BLE001 - a middleware's, say: it is this request's and nobody else's
             self.done.failure = failure
         finally:
             self.settled.set()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from taskrun.worker.contract import Request, encode, operation_of
+from taskrun.worker.contract import ContractMistake, Request, encode, operation_of
 from taskrun.workers.errors import HandlerFailed, PoolFull, RequestTimedOut, WorkerStartFailed
 from taskrun.workers.mapping import Mapped
 from taskrun.workers.ticket import Ticket
@@ -133,11 +133,15 @@ class Pool:
         if digest != operation.digest:
             text = f"`{operation.name}` or its result is another class in the workers of `{self._target}` than here"
             raise WorkerStartFailed("contract", text)
+        try:
+            body = encode(request)
+        except ContractMistake as mistake:
+            raise ContractMistake(f"this `{operation.name}` cannot be sent: {mistake}") from None
         self._number += 1
         return Ticket(
             self._number,
             operation,
-            encode(request),
+            body,
             priority=priority,
             limit=self._timeouts.of(type(request)),
             on_progress=on_progress,
