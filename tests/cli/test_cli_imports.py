@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
 import sys
 
 import pytest
@@ -179,3 +180,18 @@ def test_bytecode_is_not_needed_for_any_of_it(project):
     project.tasks(TASKS)
     assert {"click", "tomli"} <= imported(project, "list")
     assert os.path.exists(project.path / "tasks.toml")
+
+
+def test_trio_is_imported_without_a_search_for_libraries():
+    """It would start ldconfig; what trio names its threads by is found all the same."""
+    code = """
+import sys
+started = []
+sys.addaudithook(lambda event, arguments: started.append(arguments) if event == "subprocess.Popen" else None)
+from taskrun.run import _import_trio
+_import_trio()
+import ctypes.util, trio
+assert started == [], started
+assert ctypes.util.find_library.__module__ == "ctypes.util"
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
