@@ -17,10 +17,12 @@ import trio
 from taskrun.link import HostLost, SpawnError
 from taskrun.worker import requests, wire
 from taskrun.workers.errors import WorkerStartFailed
+from taskrun.workers.post import Outbox
 from taskrun.workers.settings import Moved
 
 if TYPE_CHECKING:
     from taskrun.link import Link, Process, TemplateSpec, Usage
+    from taskrun.workers.post import Post
     from taskrun.workers.ticket import Ticket
 
 NEVER = float("inf")
@@ -61,6 +63,10 @@ class Owner(Protocol):
     def due(self, at: float) -> None:
         """A clock runs out then."""
 
+    @property
+    def post(self) -> Post:
+        """Sends what can wait for the end of a turn."""
+
 
 class Member:
     """A worker.
@@ -95,7 +101,7 @@ class Member:
         self._grace = grace
         self._sock: socket.socket | None = None
         self._frames = requests.Frames(requests.FromWorker)
-        self._out = bytearray()
+        self._outbox: Outbox | None = None
         self._tail = bytearray()
         self._quiet = trio.Event()  # stderr has ended
 
@@ -154,6 +160,7 @@ class Member:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         self._sock = ours
+        self._outbox = Outbox(ours, self._owner.post, self._nursery)
         reading, writing = os.pipe()
         place = self._place
         try:
@@ -252,35 +259,8 @@ class Member:
             self._owner.due(self.deadline)
 
     def _send(self, data: bytes) -> None:
-        """Sends at once where there is room; the rest is sent in order by ``_flush``."""
-        if self._sock is None:
-            return  # it has died: its end tells who is concerned
-        if not self._out:
-            try:
-                sent = self._sock.send(data)
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                return
-            if sent == len(data):
-                return
-            data = data[sent:]
-            self._nursery.start_soon(self._flush)
-        self._out += data
-
-    async def _flush(self) -> None:
-        while self._out and self._sock is not None:
-            try:
-                await trio.lowlevel.wait_writable(self._sock)
-                if self._sock is None:
-                    return
-                with memoryview(self._out) as view:
-                    sent = self._sock.send(view)
-                del self._out[:sent]
-            except BlockingIOError:
-                continue
-            except (OSError, trio.ClosedResourceError):
-                self._out.clear()
+        if self._outbox is not None:  # else it has died: its end tells who is concerned
+            self._outbox.send(data, at_once=len(self.inflight) <= 1)
 
     # --- the end
 
@@ -352,8 +332,7 @@ class Member:
         if self._sock is not None:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
-            self._sock = None
-        self._out.clear()
+            self._sock = self._outbox = None
 
     # --- stderr
 

@@ -13,6 +13,7 @@ import trio
 from taskrun.model import Value
 from taskrun.workers.errors import PoolClosed, RequestTimedOut, WorkerCrashed, WorkersError, WorkerStartFailed
 from taskrun.workers.member import NEVER, Birthplace, Member
+from taskrun.workers.post import Post
 from taskrun.workers.settings import Restarts, RetryOnCrash, Statistics, Timeouts
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class Staff:
         self._failed_starts = 0
         self._crash_times: deque[float] = deque()
         self._memory_looked = 0.0
+        self.post = Post()  # see ``Owner``
 
     # --- requests
 
@@ -141,8 +143,9 @@ class Staff:
             ticket = heappop(self._queue)
             member.give(ticket)
             self._list(member)
-            self._has_room.unpark()
-        if self._queue:
+            if self._settings.max_queue is not None:
+                self._has_room.unpark()
+        if self._queue and self._settings.idle_timeout is not None:
             self._fill()
 
     def _list(self, member: Member) -> None:
@@ -381,6 +384,7 @@ class Staff:
         Raises:
             WorkerStartFailed: None ever will be.
         """
+        self._nursery.start_soon(self.post.deliver)
         for _ in range(self._settings.size + self._settings.spares):
             self._start_one()
         await self._first.wait()

@@ -1,0 +1,108 @@
+"""Sends to workers without ever waiting for one, and with one system call for all that one gets in a turn of the loop.
+
+It knows nothing of what it sends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+
+if TYPE_CHECKING:
+    import socket
+    from typing import NoReturn
+
+
+class Post:
+    """Collects outboxes while the tasks of a turn run; their turn comes after all of those."""
+
+    def __init__(self) -> None:
+        self._waiting: list[Outbox] = []
+        self._task: Task | None = None
+
+    def collect(self, outbox: Outbox) -> None:
+        """Has it sent in the next turn."""
+        self._waiting.append(outbox)
+        if self._task is not None:
+            task, self._task = self._task, None
+            reschedule(task)
+
+    async def deliver(self) -> NoReturn:
+        """The task that does it, for as long as the pool is open."""
+
+        def abort(_raise_cancel: Any) -> Abort:
+            self._task = None
+            return Abort.SUCCEEDED
+
+        while True:
+            waiting, self._waiting = self._waiting, []
+            for outbox in waiting:
+                outbox.send_out()
+            self._task = current_task()
+            await wait_task_rescheduled(abort)
+
+
+class Outbox:
+    """What is on its way to one worker, in order.
+
+    Args:
+        sock: Non-blocking; whoever closes it tells trio.
+        post: For what need not go at once.
+        nursery: For the task that waits until there is room.
+    """
+
+    def __init__(self, sock: socket.socket, post: Post, nursery: trio.Nursery) -> None:
+        self._sock = sock
+        self._post = post
+        self._nursery = nursery
+        self._waiting = bytearray()
+        self._flushing = False  # a task waits for room
+
+    def send(self, data: bytes, *, at_once: bool) -> None:
+        """Sends it behind what is waiting: at once, since the worker waits for it, or with what else comes this turn.
+
+        A worker that is gone gets nothing; its end tells who is concerned.
+        """
+        if self._waiting:
+            self._waiting += data
+        elif at_once:
+            self._send(data)
+        else:
+            self._waiting += data
+            self._post.collect(self)
+
+    def send_out(self) -> None:
+        """Sends what is waiting, as far as there is room."""
+        if self._waiting and not self._flushing:
+            data = bytes(self._waiting)
+            self._waiting.clear()
+            self._send(data)
+
+    def _send(self, data: bytes) -> None:
+        try:
+            sent = self._sock.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            return
+        if sent < len(data):
+            self._waiting += memoryview(data)[sent:]
+            self._flushing = True
+            self._nursery.start_soon(self._flush)
+
+    async def _flush(self) -> None:
+        try:
+            while self._waiting:
+                await trio.lowlevel.wait_writable(self._sock)
+                try:
+                    with memoryview(self._waiting) as view:
+                        sent = self._sock.send(view)
+                except BlockingIOError:
+                    continue
+                del self._waiting[:sent]
+        except (OSError, trio.ClosedResourceError):
+            self._waiting.clear()
+        finally:
+            self._flushing = False
