@@ -69,6 +69,8 @@ FromWorker: TypeAlias = Hello | Answer | Refusal | Moved
 
 _encoder = msgspec.msgpack.Encoder()
 _LENGTH = 4
+_PIECE = 1 << 16  # bytes: a larger buffer is mapped and unmapped at each read, which costs more than the read
+_LARGE_PIECE = 1 << 20
 
 
 def encode(message: ToWorker | FromWorker) -> bytes:
@@ -90,6 +92,11 @@ class Frames:
         self._limit = limit
         self._buffer = bytearray()
         self._wanted = _LENGTH  # bytes that the next frame needs, as far as that is known
+
+    @property
+    def appetite(self) -> int:
+        """Bytes to read at once: many while a large frame is under way."""
+        return _PIECE if self._wanted <= _PIECE else _LARGE_PIECE
 
     def feed(self, data: bytes) -> list[Any]:
         """Adds bytes and returns the messages that are complete.

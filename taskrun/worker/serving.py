@@ -116,7 +116,7 @@ class _Server:
 
     def run(self) -> None:
         frames = requests.Frames(requests.ToWorker)
-        while data := self._channel.receive_bytes():
+        while data := self._channel.receive_bytes(frames.appetite):
             for message in frames.feed(data):
                 if isinstance(message, requests.Leave):
                     return

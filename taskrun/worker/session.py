@@ -177,10 +177,10 @@ class Session(Speaker):
             finally:
                 self._in_frame = False
 
-    def receive_bytes(self) -> bytes:
+    def receive_bytes(self, most: int) -> bytes:
         """Waits for bytes of frames that are not ``wire``'s; empty: the runner has closed the channel."""
         try:
-            return self._socket.recv(1 << 18)
+            return self._socket.recv(most)
         except OSError:
             return b""
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from taskrun.workers.ticket import Ticket
 
 NEVER = float("inf")
-_RECEIVE = 1 << 18  # bytes
 _TAIL = 16 * 1024  # bytes of stderr that are kept
 _DUMP = 0.2  # seconds that a worker gets to write its stack
 
@@ -200,7 +199,7 @@ class Member:
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             try:
-                data = self._sock.recv(_RECEIVE)
+                data = self._sock.recv(self._frames.appetite)
                 messages = self._frames.feed(data) if data else None
             except BlockingIOError:
                 continue

@@ -110,3 +110,17 @@ def test_unknown_fields_are_ignored():
     frame += b"\x01"
     frame[0] += 1
     assert requests.Frames(requests.ToWorker).feed(bytes(frame)) == [requests.Leave()]
+
+
+def test_a_large_frame_is_read_in_large_pieces():
+    stream = requests.encode(requests.Ask(id=1, operation="o", body=msgspec.Raw(packed(b"a" * 3_000_000))))
+    frames, at, pieces, got = requests.Frames(requests.ToWorker), 0, 0, []
+    while at < len(stream):
+        assert 0 < frames.appetite <= 1 << 20
+        piece = stream[at : at + frames.appetite]
+        got += frames.feed(piece)
+        at += len(piece)
+        pieces += 1
+    assert pieces < 6
+    assert len(got) == 1
+    assert frames.appetite == 1 << 16
