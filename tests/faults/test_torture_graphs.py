@@ -25,7 +25,7 @@ CANCELS = ("nobody", "nobody", "nobody", "INT", "TERM", "deadline")
 
 
 def test_every_task_ends_as_its_needs_its_failures_and_the_policy_say(torture: Torture) -> None:
-    torture.each(one_run, usual=12.0, least=6)
+    torture.each(one_run, usual=8.0, least=6)
 
 
 def one_run(case: Case) -> None:
@@ -69,7 +69,7 @@ def expect_course(case: Case, nodes: list[Node], how: dict[str, Any], canceller:
         assert retries[name] in {end["attempt"] - 1, end["attempt"]}, (name, end)
     first = next((name for name in ends if name in course.culprits), None)
     assert events[-1]["first_cause"] == first
-    if cancelled and canceller in {"INT", "TERM"}:
-        finished.dies_of(signal.Signals[f"SIG{canceller}"])
-    else:
-        assert finished.status in course.exit_statuses(), finished
+    by_signal = {-signal.Signals[f"SIG{canceller}"]} if canceller in {"INT", "TERM"} else set()
+    # It may also have come when the run was over, and the process not yet.
+    allowed = by_signal if cancelled and by_signal else course.exit_statuses() | by_signal
+    assert finished.status in allowed, finished

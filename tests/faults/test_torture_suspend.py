@@ -36,7 +36,7 @@ run = ["true"]
 
 
 def test_it_never_sticks_and_no_clock_counts_the_pause(torture: Torture) -> None:
-    torture.each(one_run, usual=18.0, least=2)
+    torture.each(one_run, usual=15.0, least=2)
 
 
 def one_run(case: Case) -> None:

@@ -38,7 +38,7 @@ KEYS = {signal.SIGINT: CTRL_C, signal.SIGQUIT: CTRL_BACKSLASH}
 
 
 def test_nothing_of_any_tree_outlives_any_end(torture: Torture) -> None:
-    torture.each(one_end, usual=20.0, least=6)
+    torture.each(one_end, usual=18.0, least=6)
 
 
 def one_end(case: Case) -> None:
@@ -78,7 +78,7 @@ def strike_and_look(case: Case, forest: Forest, whom: str, number: signal.Signal
         forest.assert_gone(within=10.0)
     else:
         forest.assert_gone(within=3.0 if blows > 2 else 0.0)
-        expect_true_record(case, finished)
+        expect_true_record(case, finished, late=-number if whom in {"runner", "group", "key"} else None)
     assert finished.status in may_end_with(blows, whom, number), finished
 
 
@@ -162,12 +162,15 @@ def excuse_what_nobody_could_do(case: Case) -> None:
     case.oracle.excuse("O3", "nobody was left to put the terminal in order")
 
 
-def expect_true_record(case: Case, finished: Finished) -> None:
-    """What is recorded of the end is what happened; of a run that was left at the third signal it may be nothing."""
+def expect_true_record(case: Case, finished: Finished, late: int | None) -> None:
+    """What is recorded of the end is what happened; of a run that was left at the third signal it may be nothing.
+
+    A signal may also end the process when the run is over: ``late`` is the status then.
+    """
     if not (runs.folder(case.project) / "run.json").exists():
         return
     record = runs.summary(case.project)
     if record["state"] == "finished":
         told = -record["signal"] if record["signal"] else record["exit_status"]
-        assert told == finished.status, (record, finished)
+        assert finished.status in {told, late}, (record, finished)
         assert len(runs.ends(case.project)) == len(record["tasks"])

@@ -25,7 +25,7 @@ PLACES = {"a pipe": {}, "GitHub": {"CI": "true", "GITHUB_ACTIONS": "true"}, "som
 
 
 def test_every_byte_is_in_the_log_and_every_line_is_shown_once(torture: Torture) -> None:
-    torture.each(one_run, usual=12.0, least=6)
+    torture.each(one_run, usual=8.0, least=6)
 
 
 def one_run(case: Case) -> None:

@@ -111,10 +111,15 @@ def children(pid: int) -> list[int]:
 
 
 def named(runner: int, name: str) -> int:
-    """The one process below the runner that has this name."""
-    wait_until(lambda: any(name_of(pid) == name for pid in below(runner)), f"{name} runs")
-    (pid,) = {pid for pid in below(runner) if name_of(pid) == name}
-    return pid
+    """The process below the runner that has this name; its children have it too, for a moment, until their exec."""
+    found: list[int] = []
+
+    def found_one() -> bool:
+        found[:] = [pid for pid in below(runner) if name_of(pid) == name][:1]
+        return bool(found)
+
+    wait_until(found_one, f"{name} runs")
+    return found[0]
 
 
 def wait_state(pid: int, states: str) -> None:
