@@ -50,14 +50,15 @@ class ProjectDir:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "project"
         self.path.mkdir(parents=True)
-        self._aside = folder / "aside"  # captured output, the home folder, the `taskrun` of shells
+        self._aside = folder / "aside"  # captured output, the home folder, the `taskrun` and `python` of shells
         home, programs, scratch = (self._aside / name for name in ("home", "bin", "tmp"))
         for each in (home, programs, scratch):
             each.mkdir(parents=True)
         self.command = (sys.executable, "-m", "taskrun")
-        shim = programs / "taskrun"
-        shim.write_text(f'#!/bin/sh\nexec {shlex.join(self.command)} "$@"\n')
-        shim.chmod(0o755)
+        for name, command in (("taskrun", self.command), ("python", (sys.executable,))):
+            shim = programs / name
+            shim.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+            shim.chmod(0o755)
         self._mark = secrets.token_hex(8)
         self._running: list[Running | Terminal] = []
         self.env = {
