@@ -94,7 +94,7 @@ class TerminalProcess:
     def signal(self, number: int) -> None:
         """Sends it a signal; it is ours and not reaped, so that its pid is still its own."""
         if self._reaped is None:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # sudo is root's
                 os.kill(self.pid, number)
                 os.kill(self.pid, signal.SIGCONT)
 

@@ -7,7 +7,7 @@ from time import monotonic
 
 from taskrun.host.marks import marks_of
 from taskrun.host.signals import signal
-from taskrun.host.sweep import NAMED, reap, with_rest
+from taskrun.host.sweep import NAMED, kill_child, reap, with_rest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class Orphans:
                     spared.add(pid)
                 else:
                     self._name(seen)
-                    os.kill(pid, signal.SIGKILL)  # at once, and safely: it is our child
+                    if not kill_child(pid):  # at once, and safely
+                        self._named.pop(pid, None)
                     hit.add(pid)
             hit = {pid for pid in hit if not reap(pid)}
             if monotonic() >= until or not new:
@@ -96,8 +97,12 @@ class Orphans:
     def _kill(self, seen: Seen) -> bool:
         if seen.dead:
             return False
+        known = seen.pid in self._named
         self._name(seen)
-        return self._platform.signal(seen, signal.SIGKILL)
+        hit = self._platform.signal(seen, signal.SIGKILL)
+        if not hit and not known:  # it was faster, or is another user's
+            self._named.pop(seen.pid, None)
+        return hit
 
     def _name(self, seen: Seen) -> None:
         if seen.dead or seen.pid in self._named:

@@ -8,7 +8,7 @@ from taskrun.host.kinship import Kinship
 from taskrun.host.loop import now
 from taskrun.host.marks import marks_of
 from taskrun.host.signals import signal
-from taskrun.host.sweep import Sweep, name_all, reap
+from taskrun.host.sweep import Sweep, kill_child, name_all, reap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -268,7 +268,7 @@ class Reaper:
         while now() < until and now() - news < _SETTLED:  # one that does not die is not waited for here
             for pid in self._platform.children() - self._own - hit - strangers:
                 if leader.alone or leader.mark in marks_of(self._platform.environ(pid) or b""):
-                    os.kill(pid, signal.SIGKILL)
+                    kill_child(pid)
                     hit.add(pid)
                     news = now()
                 else:

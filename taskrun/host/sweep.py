@@ -38,6 +38,15 @@ def with_rest(named: list[LeftOver], more: int) -> list[LeftOver]:
     return named
 
 
+def kill_child(pid: int) -> bool:
+    """Kills a child of ours, whose pid is pinned; False: it is another user's now, as what sudo runs."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except PermissionError:
+        return False
+    return True
+
+
 def reap(pid: int) -> bool:
     """Reaps one child if it has ended; True: there is no such child now."""
     try:
@@ -102,4 +111,4 @@ class Sweep:
                     self._named[pid] = (pid, self._platform.command(pid), "", 1)
                 else:
                     self._more += 1
-            os.kill(pid, signal.SIGKILL)
+            kill_child(pid)

@@ -281,16 +281,22 @@ class Link:
     async def serve(self) -> None:
         """Talks with the host until its end. For ``open_link``."""
         with trio.CancelScope(shield=True):  # the host's end comes by itself, or by shutdown
-            await self._conversation.run()
-            await (self._bury() if self._leftovers is None else self._part())
-            _hosts.discard(self.pid)
-            self._conversation.close()
-            processes, self.processes = self.processes, {}
-            for process in processes.values():
-                process.wake()
-            if self._leftovers is None:
-                self.lost.set()
-            self._finished.set()
+            try:
+                await self._conversation.run()
+                await (self._bury() if self._leftovers is None else self._part())
+            finally:  # a bug of ours must not leave anybody waiting
+                self._tell_all()
+
+    def _tell_all(self) -> None:
+        """Nothing comes any more: whoever waits finds out."""
+        _hosts.discard(self.pid)
+        self._conversation.close()
+        processes, self.processes = self.processes, {}
+        for process in processes.values():
+            process.wake()
+        if self._leftovers is None:
+            self.lost.set()
+        self._finished.set()
 
     async def _bury(self) -> None:
         """The host is lost: sees to its death, and sweeps what it left; who waits for it is told afterwards."""
