@@ -58,6 +58,9 @@ class Pool:
             WorkersError: One of the six ways to fail.
             ContractMistake: It is no request, or cannot be carried between processes.
         """
+        if timeout is None and not self._middleware:
+            result: R = await self._carry_out(request, priority, on_progress)
+            return result
         if timeout is None:
             return await self._through_middleware(request, priority, on_progress)
         with trio.move_on_after(timeout):

@@ -37,9 +37,8 @@ class Post:
             return Abort.SUCCEEDED
 
         while True:
-            waiting, self._waiting = self._waiting, []
-            for outbox in waiting:
-                outbox.send_out()
+            while self._waiting:
+                self._waiting.pop().send_out()
             self._task = current_task()
             await wait_task_rescheduled(abort)
 

@@ -199,7 +199,9 @@ def test_open_worker_takes_every_setting_of_open_pool_but_the_size():
 
     known = inspect.signature(open_pool).parameters.values()
     wanted = {each.name: each.annotation for each in known if each.kind is each.KEYWORD_ONLY and each.name != "size"}
-    assert {name: hint.__forward_arg__ for name, hint in WorkerSettings.__annotations__.items()} == wanted
+    assert {
+        name: getattr(hint, "__forward_arg__", hint) for name, hint in WorkerSettings.__annotations__.items()
+    } == wanted
 
 
 def check(checker: str, source: str, folder: Path) -> list[tuple[int, str, str]]:
