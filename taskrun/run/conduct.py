@@ -150,6 +150,11 @@ class Conductor:
         else:
             self._run.interrupt(number, kill=kill)
 
+    def tell_state(self) -> None:
+        """SIGQUIT."""
+        if self._run is not None:
+            self._run.tell_state()
+
     def leave(self, number: signal.Signals) -> NoReturn:
         """The third signal: ends this process now; the host sees the socket close and kills everything."""
         if self._run is not None:

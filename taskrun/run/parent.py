@@ -14,8 +14,16 @@ import trio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from taskrun.report.settings import Settings
+    from taskrun.run.options import RunOptions
+
 _LOOK = 0.5  # seconds
 _PARENT = os.getppid()  # at import: as early as possible, so that a parent that dies during the start is noticed
+
+
+def dies_with_parent(options: RunOptions, settings: Settings) -> bool:
+    """Whether it was asked for; in a CI service without asking."""
+    return settings.ci is not None if options.die_with_parent is None else options.die_with_parent
 
 
 async def watch_parent(gone: Callable[[], None]) -> None:

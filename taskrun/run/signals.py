@@ -6,6 +6,7 @@ It decides by counting; what is done about it (cancel, kill, leave, suspend) is 
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 from typing import TYPE_CHECKING, Protocol
 
@@ -27,6 +28,9 @@ class Answers(Protocol):
 
     def cancel(self, number: signal.Signals, *, kill: bool) -> None:
         """Stop the run; ``kill``: at once."""
+
+    def tell_state(self) -> None:
+        """SIGQUIT asks for that too: say what this process is doing."""
 
     def leave(self, number: signal.Signals) -> None:
         """End this process now; the host cleans up."""
@@ -88,7 +92,8 @@ class SignalDesk:
 
         def take(number: int, _frame: object) -> None:
             if number == signal.SIGCONT:
-                self._arrived[:] = [other for other in self._arrived if other != signal.SIGTSTP]
+                with contextlib.suppress(ValueError):  # in one step: another signal may come in the midst of this
+                    self._arrived.remove(signal.SIGTSTP)
             if number not in self._arrived:
                 self._arrived.append(signal.Signals(number))
             soon(self._wake, idempotent=True)
@@ -126,10 +131,11 @@ class SignalDesk:
     def stop(self, number: signal.Signals) -> None:
         """Counts a signal that stops the run; an interactive task's Ctrl+C, which reaches us by two ways, is one."""
         now = trio.current_time()
-        last = self._last.get(number)
-        self._last[number] = now
-        if last is not None and now - last < _SAME:
+        if now - self._last.get(number, -math.inf) < _SAME:
             return
+        self._last[number] = now  # of those that count alone: who presses five times a second means it
+        if number == signal.SIGQUIT:
+            self._answers.tell_state()
         if signal.SIGINT in self._last:
             # It was everybody's at the terminal: a script stops only if it sees us die of it, whatever came later.
             number = signal.SIGINT

@@ -27,7 +27,7 @@ from taskrun.resolve import LookUpError
 from taskrun.run.about import about_tasks
 from taskrun.run.closing import Closing, shut_down
 from taskrun.run.facts import Facts
-from taskrun.run.parent import watch_parent
+from taskrun.run.parent import dies_with_parent, watch_parent
 from taskrun.run.prepare import affordable, fewer_jobs
 from taskrun.run.python import template_of
 from taskrun.run.recording import Recording, known_durations
@@ -90,7 +90,7 @@ class UnderWay:
             random=random.Random(),  # noqa: S311 - jitter of retries, no secret
         )
         self._events_fd = None if setting.options.events is None else open_events(setting.options.events)
-        self._recording = Recording(setting, link, self._on_record_trouble)
+        self._recording = Recording(setting, link, lambda clause: self._facts.warn("record", clause))
         self._resolver.recorded_in(self._recording.path)
         self._writer = Writer(
             run_soon=trio.lowlevel.current_trio_token().run_sync_soon,
@@ -192,7 +192,7 @@ class UnderWay:
             nursery.start_soon(self._equipment.controls.serve)
             nursery.start_soon(self._tick_for_ever)
             nursery.start_soon(self._watch_host)
-            if self._dies_with_parent():
+            if dies_with_parent(self._setting.options, self._settings):
                 nursery.start_soon(watch_parent, self._on_parent_gone)
             await self._scheduler.run()
             self._settled = True
@@ -286,9 +286,6 @@ class UnderWay:
             return f"--events {self._setting.options.events}"
         return "stdout" if fd == 1 else "stderr"
 
-    def _on_record_trouble(self, clause: str) -> None:
-        self._facts.warn("record", clause)
-
     def _on_parent_gone(self) -> None:
         self._cancel(CancelReason(kind=CancelKind.PARENT), signal.SIGTERM)
 
@@ -301,10 +298,6 @@ class UnderWay:
         if self._cancelled is None or reason.kind > self._cancelled.kind:
             self._cancelled = reason
         self._scheduler.cancel(reason, number, kill)
-
-    def _dies_with_parent(self) -> bool:
-        asked = self._setting.options.die_with_parent
-        return self._settings.ci is not None if asked is None else asked
 
     async def _tick_for_ever(self) -> None:
         for count in itertools.count():
@@ -345,12 +338,15 @@ class UnderWay:
         """HUP, INT, QUIT or TERM; ``kill`` from the second on."""
         if self._settled:
             return
-        if number == signal.SIGQUIT:
-            from taskrun.run.debug_state import tell_state
-
-            tell_state(self._facts, self._recording.path, self._executor, self._tally.counts, self._clock.now())
         kind = CancelKind.SECOND_SIGNAL if kill else CancelKind.SIGNAL
         self._cancel(CancelReason(kind=kind, detail=number.name), number, kill=kill)
+
+    def tell_state(self) -> None:
+        """Somebody wants to know what this process is doing, above all where it seems to stick."""
+        from taskrun.run.debug_state import tell_state
+
+        if not self._closing.told:
+            tell_state(self._facts, self._recording.path, self._executor, self._tally.counts, self._clock.now())
 
     def warn(self, text: str) -> None:
         """Something the user should know, that is no event of a task's."""
