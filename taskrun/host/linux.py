@@ -52,7 +52,7 @@ class Linux(Platform):
         found: list[Seen] = []
         due, known = list(roots), set(roots)
         for pid in due:
-            seen = self.look(pid) or Seen(pid, "X", parent=0, group=0, session=0, start=0)
+            seen = self.look(pid) or _gone(pid)
             found.append(seen)
             if not seen.dead:
                 fresh = [child for child in _children(pid) if child not in known]
@@ -68,8 +68,11 @@ class Linux(Platform):
     def everyone(self, but: set[int] | None = None) -> list[Seen]:
         """The numbers in ``/proc``."""
         pids = {int(name) for name in _list("/proc") if name.isdigit()}
-        looks = map(self.look, pids - but if but else pids)
-        return [seen for seen in looks if seen is not None]
+        return [self.look(pid) or _gone(pid) for pid in (pids - but if but else pids)]
+
+    def latest(self) -> int:
+        """The last field of ``/proc/loadavg``, which goes by our own namespace of pids."""
+        return int((_read("/proc/loadavg") or b"0").split()[-1])
 
     def look(self, pid: int) -> Seen | None:
         """From ``/proc/PID/stat``; start is in clock ticks since boot."""
@@ -222,6 +225,11 @@ def prctl(option: int, argument: int | bytes) -> bool:
         return bool(ctypes.CDLL(None).prctl(option, argument, 0, 0, 0) == 0)
     except (ImportError, OSError, AttributeError):
         return False
+
+
+def _gone(pid: int) -> Seen:
+    """Was listed, and is no more."""
+    return Seen(pid, "X", parent=0, group=0, session=0, start=0)
 
 
 def _children(pid: int) -> list[int]:

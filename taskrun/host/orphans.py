@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from taskrun.host.platform import LeftOver, Platform, Seen
 
 _BURST = 0.02  # seconds
+_DOUBT = 0.3  # seconds without a find after which nothing is left, though some were too quick to be looked at
+_NEWEST = 64  # processes
+_YOUNG = 0.05  # seconds; an exec shows an empty environment for microseconds, so after this an empty one is meant
 
 
 class Orphans:
@@ -28,6 +31,9 @@ class Orphans:
         self._platform = platform
         self._leave_alone = leave_alone
         self._strangers: set[int] = set()
+        self._dead: set[int] = set()
+        self._empty: dict[int, float] = {}  # who shows no environment: until when it may be in the middle of an exec
+        self._found_at = monotonic()
         self._named: dict[int, LeftOver] = {}
         self._more: set[int] = set()
 
@@ -75,23 +81,55 @@ class Orphans:
             leaders: Their pids and start times.
         """
         until = monotonic() + _BURST
-        while found := self._marked_pass(token.encode(), leaders):
+        while True:
+            found, unsure = self._marked_pass(token.encode(), leaders)
+            if self._snipe(token.encode()) or found:
+                self._found_at = monotonic()
+            elif not unsure or monotonic() >= self._found_at + _DOUBT:
+                return False
             if monotonic() >= until:
-                break
-        return found
+                return True
 
-    def _marked_pass(self, token: bytes, leaders: dict[int, int]) -> bool:
-        """One look at all that were not known for strangers: so it is fast enough for what forks all the time."""
-        found = False
+    def _marked_pass(self, token: bytes, leaders: dict[int, int]) -> tuple[bool, bool]:
+        """One look at all that were not known for strangers: so it is fast enough for what forks all the time.
+
+        Returns:
+            Whether something was killed; and whether something may have been missed, since who is found dead may have
+            left a child after the list was made.
+        """
+        found = unsure = False
         for seen in self._platform.everyone(but=self._strangers):
             if seen.dead:
+                unsure = unsure or seen.pid not in self._dead
+                self._dead.add(seen.pid)
                 continue
             environ = self._platform.environ(seen.pid)
             ours = leaders.get(seen.pid) == seen.start or leaders.get(seen.session, seen.start + 1) <= seen.start
             if ours or any(mark.startswith(token) for mark in marks_of(environ or b"")):
-                found = self._kill(seen) or found
-            elif environ != b"":  # which it may be in the middle of an exec
+                hit = self._kill(seen)
+                found, unsure = found or hit, unsure or not hit
+            elif environ == b"" and monotonic() < self._empty.setdefault(seen.pid, monotonic() + _YOUNG):
+                unsure = True
+            else:
                 self._strangers.add(seen.pid)
+        return found, unsure
+
+    def _snipe(self, token: bytes) -> bool:
+        """Kills those of ours that are born now, for a short while; whether there was one.
+
+        Processes that fork and exit all the time live shorter than a look at all of them takes, and always have the
+        newest numbers.
+        """
+        found = False
+        until = monotonic() + _BURST
+        last = self._platform.latest()
+        while last and monotonic() < until:
+            newest = self._platform.latest()
+            for pid in range(max(last + 1, newest - _NEWEST), newest + 1):
+                if any(mark.startswith(token) for mark in marks_of(self._platform.environ(pid) or b"")):
+                    seen = self._platform.look(pid)
+                    found = (seen is not None and self._kill(seen)) or found
+            last = newest
         return found
 
     def _kill(self, seen: Seen) -> bool:

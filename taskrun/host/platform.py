@@ -76,8 +76,12 @@ class Platform:
         raise NotImplementedError
 
     def everyone(self, but: set[int] | None = None) -> list[Seen]:
-        """All processes that there are, but those of these pids."""
+        """All processes that there are, but those of these pids; as in ``tree``, no snapshot."""
         raise NotImplementedError
+
+    def latest(self) -> int:
+        """The pid that was given last; 0: that cannot be told."""
+        return 0
 
     def look(self, pid: int) -> Seen | None:
         """One process; ``None``: there is none."""
