@@ -46,7 +46,7 @@ def stopped(terminal):
     terminal.press(CTRL_Z).expect("Stopped")
     terminal.expect(PROMPT)
     assert terminal.settings() == terminal.modes_before
-    assert terminal.raw.count(b"\x1b[?25l") == terminal.raw.count(b"\x1b[?25h")
+    assert terminal.raw.rfind(b"\x1b[?25l") <= terminal.raw.rfind(b"\x1b[?25h"), "the cursor is hidden"
 
 
 def test_a15_ctrl_z_and_fg(patient):
