@@ -31,7 +31,9 @@ for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
-_PATIENCE = 2.0  # seconds in which what a test has stopped may disappear
+# Seconds in which what a test has stopped may disappear: on a busy machine a host takes a while to see that its runner
+# is gone. Only what fails waits so long.
+_PATIENCE = float(os.environ.get("LEFT_BEHIND_PATIENCE") or 15.0)
 _POLL = 0.01  # seconds
 _MARK = "PYTEST_LEFT_BEHIND_MARK"
 _STARTS_PROCESSES = frozenset(

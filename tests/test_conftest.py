@@ -54,7 +54,7 @@ def test_a_test_that_leaves_something_behind_fails_and_a_tidy_one_passes(tmp_pat
     shutil.copy(CONFTEST, tmp_path)
     (folder / "test_it.py").write_text(UNTIDY)
     argv = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(folder)]
-    env = os.environ | {"TASKRUN_JOBS": "1", "CI": "1", "COLUMNS": "200"}
+    env = os.environ | {"TASKRUN_JOBS": "1", "CI": "1", "COLUMNS": "200", "LEFT_BEHIND_PATIENCE": "1"}
 
     try:
         run = subprocess.run(argv, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
