@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -42,10 +43,16 @@ def serve(channel: Session, target: str) -> int:
         speaker = _RequestSpeaker(channel)
         session.begin(speaker)
         try:
-            _Server(channel, speaker, handlers, arguments).run()
+            status = _Server(channel, speaker, handlers, arguments).run()
         finally:
             session.begin(None)
+        if status is not None:
+            _kept.append(stack.pop_all())  # the state is its parent's to leave
+            return status
     return 0
+
+
+_kept: list[object] = []
 
 
 def _load(target: str) -> Handlers[Any]:
@@ -114,16 +121,34 @@ class _Server:
             for name, handled in handlers.by_name.items()
         }
 
-    def run(self) -> None:
+    def run(self) -> int | None:
+        """Until nothing more comes, or a stop was asked for; an exit status in a process that a handler has forked."""
+        worker = os.getpid()
         frames = requests.Frames(requests.ToWorker)
-        while data := self._channel.receive_bytes(frames.appetite):
+        while data := self._receive(frames.appetite):
             for message in frames.feed(data):
                 if isinstance(message, requests.Leave):
-                    return
+                    return None
                 answer = self._carry_out(message)
+                if os.getpid() != worker:
+                    return _end_of_fork(answer)
                 self._speaker.flush()
                 if not self._channel.send_frame(requests.encode(answer)) or interruption.signal:
-                    return
+                    return None
+        return None
+
+    def _receive(self, appetite: int) -> bytes:
+        """Waits for more; empty: there is none, or a stop was asked for, which no handler is concerned by."""
+        interruption.asked = False  # the next handler may be another one
+        try:
+            interruption.allow()
+            try:
+                return self._channel.receive_bytes(appetite)
+            finally:
+                interruption.forbid()
+        except Cancelled:
+            interruption.forbid()
+            return b""
 
     def _carry_out(self, ask: requests.Ask) -> requests.Answer | requests.Refusal:
         known = self._calls.get(ask.operation)
@@ -148,6 +173,15 @@ class _Server:
             interruption.forbid()
             kind = "cancelled" if isinstance(error, Cancelled) else "exception"
             return requests.Refusal(id=ask.id, failure=failures.describe(error, kind))
+
+
+def _end_of_fork(answer: requests.Answer | requests.Refusal) -> int:
+    """A process that a handler forked has come out of it: it answers for nobody, and ends as any Python program."""
+    if isinstance(answer, requests.Answer):
+        return 0
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        print(answer.failure.traceback, end="", file=sys.stderr)  # noqa: T201 - as Python does
+    return 1
 
 
 def _body(value: object) -> msgspec.Raw:

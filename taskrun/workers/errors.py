@@ -72,7 +72,7 @@ class WorkerCrashed(WorkersError):  # noqa: N818 - reads as what happened
 
     Attributes:
         exit_code: ``None`` where a signal ended it.
-        signal: ``None`` where it exited.
+        signal: ``None`` where it exited. Both are ``None`` where nobody knows: the supervisor was lost too.
         attempt: How often the request had been tried, from 1.
         cpu: Seconds of CPU time of the worker's whole life.
         max_rss: Bytes.
@@ -90,7 +90,9 @@ class WorkerCrashed(WorkersError):  # noqa: N818 - reads as what happened
         max_rss: int = 0,
         stderr: str = "",
     ) -> None:
-        how = f"was killed by {_name(signal)}" if signal is not None else f"exited with {exit_code}"
+        how = "was lost" if exit_code is None else f"exited with {exit_code}"
+        if signal is not None:
+            how = f"was killed by {_name(signal)}"
         again = f" (attempt {attempt})" if attempt > 1 else ""
         super().__init__(f"the worker {how} while it handled `{operation}`{again}")
         self.operation = operation

@@ -46,15 +46,17 @@ class Done(Generic[Q_co]):
 
 
 class _Slot(Generic[Q]):
-    __slots__ = ("done", "settled")
+    __slots__ = ("done", "scope", "settled")
 
     def __init__(self, request: Q) -> None:
         self.done: Done[Q] = Done(request)
         self.settled = trio.Event()
+        self.scope = trio.CancelScope()
 
     async def carry_out(self, send: Callable[[Q], Awaitable[Any]]) -> None:
         try:
-            self.done._result = await send(self.done.request)  # noqa: SLF001 - it is being made here
+            with self.scope:
+                self.done._result = await send(self.done.request)  # noqa: SLF001 - it is being made here
         except Exception as failure:  # noqa: BLE001 - a middleware's, say: it is this request's and nobody else's
             self.done.failure = failure
         finally:
@@ -62,7 +64,11 @@ class _Slot(Generic[Q]):
 
 
 class Mapped(Generic[Q]):
-    """An async iterator of ``Done``. Left early, what is under way runs on to its end, or to the pool's."""
+    """An async iterator of ``Done``.
+
+    Cancelled while it is waited for, it has the work under way ended. Left early, that runs on to its end, or to the
+    pool's.
+    """
 
     def __init__(
         self,
@@ -83,16 +89,28 @@ class Mapped(Generic[Q]):
         return self
 
     async def __anext__(self) -> Done[Q]:
-        while not self._exhausted and len(self._slots) < self._ahead:
-            request = await self._next()
-            if request is not None:
-                slot = _Slot(request)
-                self._slots.append(slot)
-                self._nursery.start_soon(slot.carry_out, self._send)
-        if not self._slots:
-            raise StopAsyncIteration
-        await self._slots[0].settled.wait()
+        try:
+            while not self._exhausted and len(self._slots) < self._ahead:
+                request = await self._next()
+                if request is not None:
+                    await self._begin(_Slot(request))
+            if not self._slots:
+                raise StopAsyncIteration
+            await self._slots[0].settled.wait()
+        except trio.Cancelled:
+            self._exhausted = True
+            for slot in self._slots:
+                slot.scope.cancel()
+            self._slots.clear()
+            raise
         return self._slots.popleft().done
+
+    async def _begin(self, slot: _Slot[Q]) -> None:
+        self._slots.append(slot)
+        try:
+            self._nursery.start_soon(slot.carry_out, self._send)
+        except RuntimeError:  # the pool has ended, and its nursery with it: it says so
+            await slot.carry_out(self._send)
 
     async def _next(self) -> Q | None:
         source = self._source

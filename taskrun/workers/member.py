@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 _TAIL = 16 * 1024  # bytes of stderr that are kept
+_MOMENT = 0.1  # seconds in which a handler that nobody waits for may end by itself, and spare the worker
 _DUMP = 0.2  # seconds that a worker gets to write its stack
 
 
@@ -34,14 +35,21 @@ class Birthplace:
     """What all workers of a pool are made of."""
 
     def __init__(
-        self, link: Link, template: TemplateSpec, target: str, *, env: dict[str, str], cwd: str, startup: float | None
+        self,
+        link: Link,
+        template: TemplateSpec,
+        target: str,
+        *,
+        env: dict[str, str],
+        startup: float | None,
+        stdout: int,
     ) -> None:
         self.link = link
         self.template = template
         self.target = target
         self.env = env
-        self.cwd = cwd
         self.startup = startup
+        self.stdout = stdout
 
 
 class Owner(Protocol):
@@ -94,6 +102,8 @@ class Member:
         self.process: Process | None = None
         self.stack = ""
         self.listed = False  # the pool's own: it is among those with room
+        self.worn = False  # likewise: it gets nothing any more
+        self.memory_looked = 0.0  # likewise
         self._owner = owner
         self._place = place
         self._nursery = nursery
@@ -103,6 +113,7 @@ class Member:
         self._outbox: Outbox | None = None
         self._tail = bytearray()
         self._quiet = trio.Event()  # stderr has ended
+        self._beginning = trio.CancelScope()
 
     # --- life
 
@@ -136,11 +147,13 @@ class Member:
         """
         startup = NEVER if self._place.startup is None else self._place.startup
         hello = None
-        with trio.move_on_after(startup) as scope:
+        with self._beginning, trio.move_on_after(startup) as clock:
             await self._fork()
             self._send(wire.encode(wire.Serve(target=self._place.target)))
             hello = await self._hello()
-        if scope.cancelled_caught:
+        if self._beginning.cancelled_caught:
+            raise WorkerStartFailed("crash", "the worker was ended before it was ready")
+        if clock.cancelled_caught:
             stack = await self._dump_and_kill()
             text = f"the worker was not ready within {startup:g} s"
             raise WorkerStartFailed("timeout", text, stack)
@@ -156,21 +169,20 @@ class Member:
         self.operations = hello.operations
 
     async def _fork(self) -> None:
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        self._sock = ours
-        self._outbox = Outbox(ours, self._owner.post, self._nursery)
-        reading, writing = os.pipe()
         place = self._place
+        try:
+            theirs, reading, writing = self._open()
+        except OSError as error:  # too many descriptors
+            raise WorkerStartFailed("spawn", str(error)) from None
         try:
             self._nursery.start_soon(self._read_stderr, reading)
             self.process = await place.link.call(
                 place.template,
                 env=place.env,
-                cwd=place.cwd,
+                cwd=place.template.cwd,
                 channel=theirs.fileno(),
                 stdin=None,
-                stdout=1,
+                stdout=place.stdout,
                 stderr=writing,
             )
         except SpawnError as error:
@@ -180,6 +192,24 @@ class Member:
         finally:
             theirs.close()
             os.close(writing)
+
+    def _open(self) -> tuple[socket.socket, int, int]:
+        """Its channel and its stderr.
+
+        Returns:
+            Its end of the channel, and both ends of its stderr.
+
+        Raises:
+            OSError: There is no room for them.
+        """
+        self._sock, theirs = socket.socketpair()
+        self._sock.setblocking(False)
+        self._outbox = Outbox(self._sock, self._owner.post, self._nursery)
+        try:
+            return theirs, *os.pipe()
+        except OSError:
+            theirs.close()
+            raise
 
     async def _hello(self) -> requests.Hello | None:
         while messages := await self._receive():
@@ -222,8 +252,17 @@ class Member:
                     self._owner.answered(self, ticket)
             case requests.Moved():
                 ticket = self.inflight[0] if self.inflight else None
-                if ticket is not None and ticket.on_progress is not None and not ticket.unwanted:
-                    ticket.on_progress(Moved(done=message.done, total=message.total, message=message.message))
+                if ticket is not None and ticket.id == message.id and not ticket.unwanted:
+                    self._pass_on(ticket, Moved(done=message.done, total=message.total, message=message.message))
+
+    def _pass_on(self, ticket: Ticket, moved: Moved) -> None:
+        if ticket.on_progress is None or self.ending:
+            return
+        try:
+            ticket.on_progress(moved)
+        except Exception as error:  # noqa: BLE001 - it is raised again in the sender's task
+            ticket.spoiled = error
+            self.end()
 
     def _finished(self, number: int) -> Ticket | None:
         """The request in work, which has been answered; ``None``: it is being ended, and its end settles it."""
@@ -231,7 +270,7 @@ class Member:
             return None
         ticket = self.inflight.popleft()
         self.served += 1
-        self._start_clock()
+        self._begin_next()
         return ticket
 
     # --- work
@@ -242,15 +281,17 @@ class Member:
         self.inflight.append(ticket)
         self._send(ticket.frame())
         if len(self.inflight) == 1:
-            self._start_clock()
+            self._begin_next()
 
-    def _start_clock(self) -> None:
+    def _begin_next(self) -> None:
         """The first request is in work from now on."""
         if not self.inflight:
             self.deadline = NEVER
             self.idle_since = trio.current_time()
             return
         limit = self.inflight[0].limit
+        if self.inflight[0].unwanted:  # it was behind another one when its sender went away
+            limit = _MOMENT if limit is None else min(limit, _MOMENT)
         if limit is None:
             self.deadline = NEVER
         else:
@@ -278,9 +319,11 @@ class Member:
 
     def end(self, *, now: bool = False) -> None:
         """Makes it end: asks it, and kills it after the grace period, or ``now``."""
-        if self.process is None or self.gone.is_set():
+        if self.gone.is_set():
             return
-        if now:
+        if self.process is None:
+            self._beginning.cancel()
+        elif now:
             self.ending = True
             self._place.link.kill(self.process)
         elif not self.ending:

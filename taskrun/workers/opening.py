@@ -61,6 +61,7 @@ async def open_pool(
         max_queue: Requests that may wait; beyond it ``send`` waits and ``send_nowait`` fails. ``None``: any number.
         prefetch: Requests that a worker has at once. It works on one at a time; more than one saves the way to and
             fro for tiny handlers, and a crash costs nothing but the one in work.
+            One whose sender is cancelled while it is behind another still begins, and is then ended.
         max_requests: After so many a worker is replaced.
         max_memory: Bytes resident, above which a worker is replaced after its request.
         idle_timeout: Seconds without work after which all but one worker are let go; they are started again when
@@ -72,7 +73,12 @@ async def open_pool(
     Raises:
         WorkerStartFailed: No worker could be started.
     """
-    for name, value in (("size", size), ("prefetch", prefetch), ("max_queue", max_queue)):
+    for name, value in (
+        ("size", size),
+        ("prefetch", prefetch),
+        ("max_queue", max_queue),
+        ("max_requests", max_requests),
+    ):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     place, environ = os.getcwd() if cwd is None else cwd, dict(os.environ if env is None else env)
@@ -92,8 +98,11 @@ async def open_pool(
         restarts=restarts,
     )
     failure: BaseException | None = None
-    async with open_link(adopt=False) as link, trio.open_nursery() as nursery:
-        birthplace = Birthplace(link, template, target, env=environ, cwd=template.cwd, startup=timeouts.startup)
+    stdout = 2 if sys.__stdout__ is None else 1  # a program may have been started without
+    async with open_link(adopt=False) as link, trio.open_nursery() as around:
+        with trio.CancelScope(shield=True):
+            nursery = await around.start(_shelter)
+        birthplace = Birthplace(link, template, target, env=environ, startup=timeouts.startup, stdout=stdout)
         staff = Staff(birthplace, nursery, settings)
         pool = Pool(target, nursery, settings, staff)
         nursery.start_soon(staff.keep_time)
@@ -128,6 +137,14 @@ class WorkerSettings(TypedDict, total=False):
     spares: int
     grace: float
     restarts: Restarts
+
+
+async def _shelter(task_status: trio.TaskStatus[trio.Nursery]) -> None:
+    """A nursery that a cancellation of the block does not reach: the pool ends its workers, and who waits is told."""
+    with trio.CancelScope(shield=True):
+        async with trio.open_nursery() as nursery:
+            task_status.started(nursery)
+            await trio.sleep_forever()
 
 
 @contextlib.asynccontextmanager

@@ -22,6 +22,18 @@ R = TypeVar("R")
 Q = TypeVar("Q", bound=Request[Any])
 
 
+class _Sending:
+    """How one request is sent, through all its middleware; ``ticket`` is the last that was made for it."""
+
+    __slots__ = ("on_progress", "priority", "ticket", "waits")
+
+    def __init__(self, priority: int, on_progress: Callable[[Moved], None] | None, *, waits: bool = True) -> None:
+        self.priority = priority
+        self.on_progress = on_progress
+        self.waits = waits
+        self.ticket: Ticket | None = None
+
+
 class Pool:
     """Workers that carry out requests; made by ``open_pool``."""
 
@@ -58,15 +70,18 @@ class Pool:
             WorkersError: One of the six ways to fail.
             ContractMistake: It is no request, or cannot be carried between processes.
         """
+        sending = _Sending(priority, on_progress)
         if timeout is None and not self._middleware:
-            result: R = await self._carry_out(request, priority, on_progress)
+            result: R = await self._carry_out(request, sending)
             return result
         if timeout is None:
-            return await self._through_middleware(request, priority, on_progress)
+            return await self._through_middleware(request, sending)
         with trio.move_on_after(timeout):
-            return await self._through_middleware(request, priority, on_progress)
-        self._staff.counts["timed_out"] += 1
-        raise RequestTimedOut(operation_of(type(request)).name, timeout)
+            return await self._through_middleware(request, sending)
+        ticket = sending.ticket
+        if ticket is None or ticket.timeout is None:
+            self._staff.counts["timed_out"] += 1
+        raise RequestTimedOut(operation_of(type(request)).name, timeout, "" if ticket is None else ticket.stack)
 
     async def send_nowait(
         self, request: Request[R], *, priority: int = 0, on_progress: Callable[[Moved], None] | None = None
@@ -76,9 +91,7 @@ class Pool:
         Raises:
             PoolFull: It is.
         """
-        if self._staff.is_full:
-            raise PoolFull(f"{self._staff.waiting} requests are waiting, as many as may")
-        return await self.send(request, priority=priority, on_progress=on_progress)
+        return await self._through_middleware(request, _Sending(priority, on_progress, waits=False))
 
     def map(self, wanted: Iterable[Q] | AsyncIterable[Q], *, ahead: int | None = None, priority: int = 0) -> Mapped[Q]:
         """Has many requests carried out; gives a ``Done`` for each, in order, and raises for none of them.
@@ -92,16 +105,14 @@ class Pool:
             ahead = self._ahead
         return Mapped(wanted, max(1, ahead), self._nursery, lambda request: self.send(request, priority=priority))
 
-    async def _through_middleware(
-        self, request: Request[R], priority: int, on_progress: Callable[[Moved], None] | None
-    ) -> R:
+    async def _through_middleware(self, request: Request[R], sending: _Sending) -> R:
         result: R
         if not self._middleware:
-            result = await self._carry_out(request, priority, on_progress)
+            result = await self._carry_out(request, sending)
             return result
 
         async def innermost(request: Request[Any]) -> Any:
-            return await self._carry_out(request, priority, on_progress)
+            return await self._carry_out(request, sending)
 
         call: Callable[[Request[Any]], Awaitable[Any]] = innermost
         for layer in reversed(self._middleware):
@@ -109,11 +120,14 @@ class Pool:
         result = await call(request)
         return result
 
-    async def _carry_out(
-        self, request: Request[Any], priority: int, on_progress: Callable[[Moved], None] | None
-    ) -> Any:
-        await self._staff.admit()
-        ticket = self._ticket(request, priority, on_progress)
+    async def _carry_out(self, request: Request[Any], sending: _Sending) -> Any:
+        await trio.lowlevel.checkpoint_if_cancelled()  # a worker that has got it would have to die
+        self._staff.refuse_if_over()
+        ticket = sending.ticket = self._ticket(request, sending)
+        if sending.waits:
+            await self._staff.admit()
+        elif self._staff.queue.is_full:
+            raise PoolFull(f"{len(self._staff.queue)} requests are waiting, as many as may")
         self._staff.submit(ticket)
         await ticket.wait(self._staff.withdraw)
         try:
@@ -124,7 +138,7 @@ class Pool:
         self._staff.counts["completed"] += 1
         return result
 
-    def _ticket(self, request: Request[Any], priority: int, on_progress: Callable[[Moved], None] | None) -> Ticket:
+    def _ticket(self, request: Request[Any], sending: _Sending) -> Ticket:
         operation = operation_of(type(request))
         known = self._staff.operations
         assert known is not None
@@ -145,9 +159,9 @@ class Pool:
             self._number,
             operation,
             body,
-            priority=priority,
+            priority=sending.priority,
             limit=self._timeouts.of(type(request)),
-            on_progress=on_progress,
+            on_progress=sending.on_progress,
         )
 
     async def close(self, finish: float | None = None) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -14,6 +13,7 @@ from taskrun.model import Value
 from taskrun.workers.errors import PoolClosed, RequestTimedOut, WorkerCrashed, WorkersError, WorkerStartFailed
 from taskrun.workers.member import NEVER, Birthplace, Member
 from taskrun.workers.post import Post
+from taskrun.workers.queueing import Queue
 from taskrun.workers.settings import Restarts, RetryOnCrash, Statistics, Timeouts
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _POISON = 2  # workers that one request may kill
 _FAILED_STARTS = 3  # in a row, after which the pool gives up
 _PAUSE = 0.1  # seconds before another start after a failed one, times their number
-_MEMORY_LOOKS = 0.5  # seconds between two looks at a worker's memory
+_MEMORY_LOOKS = 0.05  # seconds between two looks at a worker's memory
 
 
 class Settings(Value, frozen=True, kw_only=True):
@@ -50,11 +50,13 @@ class Staff:
     """The workers of one pool, and the requests that wait for them.
 
     Attributes:
+        queue: The requests that no worker has.
         operations: What the workers handle, digest by name; ``None`` until the first is ready.
         counts: For the statistics.
     """
 
     def __init__(self, place: Birthplace, nursery: trio.Nursery, settings: Settings) -> None:
+        self.queue = Queue(settings.max_queue)
         self.operations: dict[str, str] | None = None
         self.counts = dict.fromkeys(
             ("completed", "failed", "timed_out", "crashed", "started", "crashes", "recycled"), 0
@@ -62,7 +64,6 @@ class Staff:
         self._place = place
         self._nursery = nursery
         self._settings = settings
-        self._queue: list[Ticket] = []
         self._starting: set[Member] = set()
         self._members: set[Member] = set()  # that get requests, or finish theirs
         self._spares: deque[Member] = deque()
@@ -72,20 +73,14 @@ class Staff:
         self._broken: WorkerStartFailed | None = None
         self._first = trio.Event()  # a worker is ready, or none ever will be
         self._nothing_left = trio.Event()
-        self._has_room = trio.lowlevel.ParkingLot()
         self._alarm = trio.Event()
         self._alarm_at = NEVER
         self._failed_starts = 0
+        self._start_after = 0.0
         self._crash_times: deque[float] = deque()
-        self._memory_looked = 0.0
         self.post = Post()  # see ``Owner``
 
     # --- requests
-
-    @property
-    def waiting(self) -> int:
-        """Requests that no worker has."""
-        return len(self._queue)
 
     async def admit(self) -> None:
         """Waits until the queue has room for another.
@@ -94,23 +89,21 @@ class Staff:
             PoolClosed: It takes nothing any more.
             WorkerStartFailed: The pool has given up.
         """
-        self._refuse_if_over()
-        while self.is_full:
-            await self._has_room.park()
-            self._refuse_if_over()
+        await self.queue.room()
+        self.refuse_if_over()
 
     def submit(self, ticket: Ticket) -> None:
         """Another request, to be waited for with ``withdraw``."""
-        heappush(self._queue, ticket)
+        self.queue.push(ticket)
         self._dispatch()
 
-    @property
-    def is_full(self) -> bool:
-        """Whether as many wait as may."""
-        most = self._settings.max_queue
-        return most is not None and len(self._queue) >= most
+    def refuse_if_over(self) -> None:
+        """Where nothing is taken any more, says so.
 
-    def _refuse_if_over(self) -> None:
+        Raises:
+            PoolClosed: It was closed.
+            WorkerStartFailed: It has given up.
+        """
         if self._closing:
             raise PoolClosed("the pool is closed")
         if self._broken is not None:
@@ -118,10 +111,7 @@ class Staff:
 
     def withdraw(self, ticket: Ticket) -> bool:
         """Its sender was cancelled: what waits is forgotten, what is in work is ended."""
-        if ticket in self._queue:
-            self._queue = [other for other in self._queue if other is not ticket]
-            self._queue.sort()
-            self._has_room.unpark()
+        if self.queue.withdraw(ticket):
             self._look_for_the_end()
             return True
         for member in self._members:
@@ -130,27 +120,27 @@ class Staff:
                 member.end()
                 self._fill()
                 return False
-        return True  # a worker has it behind another one: its answer will interest nobody
+        return True  # a worker has it behind another one, and is ended when it comes to it
 
     # --- handing out
 
     def _dispatch(self) -> None:
-        while self._queue and self._room:
+        while self.queue and self._room:
             member = self._room.popleft()
             member.listed = False
             if member.ending or member.leaving:
                 continue
-            ticket = heappop(self._queue)
-            member.give(ticket)
+            member.give(self.queue.pop())
             self._list(member)
-            if self._settings.max_queue is not None:
-                self._has_room.unpark()
-        if self._queue and self._settings.idle_timeout is not None:
+        if self.queue and self._settings.idle_timeout is not None:
             self._fill()
 
     def _list(self, member: Member) -> None:
         """Notes that it can take another request, if it can."""
-        has_room = len(member.inflight) < self._settings.prefetch
+        most = self._settings.max_requests
+        has_room = len(member.inflight) < self._settings.prefetch and not member.worn
+        if most is not None and member.served + len(member.inflight) >= most:
+            has_room = False
         if has_room and not member.listed and not member.ending and not member.leaving:
             member.listed = True
             self._room.append(member)
@@ -173,7 +163,7 @@ class Staff:
         self._failed_starts = 0
         self.operations = member.operations
         self._first.set()
-        if self._closing:
+        if self._killing or (self._closing and not self.queue):
             member.retire()
         elif self._active >= self._settings.size:
             self._spares.append(member)
@@ -188,13 +178,14 @@ class Staff:
 
     def answered(self, member: Member, ticket: Ticket) -> None:  # noqa: ARG002 - the protocol's
         """See ``Owner``."""
-        if self._is_worn(member):
+        member.worn = member.worn or self._is_worn(member)
+        if not member.worn:
+            self._list(member)
+        else:
             self._unlist(member)
             if not member.inflight:
                 self._recycle(member)
-        else:
-            self._list(member)
-        if self._queue:
+        if self.queue:
             self._dispatch()
         elif self._closing:
             self._look_for_the_end()
@@ -216,7 +207,7 @@ class Staff:
         for ticket in held[1:]:  # no handler has seen them
             if not ticket.unwanted:
                 ticket.attempt -= 1
-                heappush(self._queue, ticket)
+                self.queue.push(ticket)
         if self._killing:
             self._refuse_queued()
         self._fill()
@@ -232,7 +223,10 @@ class Staff:
 
     def _settle_lost(self, member: Member, ticket: Ticket, usage: Usage | None) -> None:
         """What becomes of the request that was in work."""
-        if ticket.timeout is not None:
+        ticket.stack = member.stack
+        if ticket.spoiled is not None:
+            ticket.fail(ticket.spoiled)
+        elif ticket.timeout is not None:
             self.counts["timed_out"] += 1
             ticket.fail(RequestTimedOut(ticket.operation.name, ticket.timeout, member.stack))
         elif ticket.unwanted or self._killing:
@@ -241,7 +235,7 @@ class Staff:
             ticket.crashes += 1
             policy = self._policy(ticket)
             if policy is not None and ticket.attempt < policy.attempts and ticket.crashes < _POISON:
-                heappush(self._queue, ticket)
+                self.queue.push(ticket)
                 return
             self.counts["crashed"] += 1
             ticket.fail(_crash(ticket, member, usage))
@@ -267,8 +261,10 @@ class Staff:
         self._failed_starts += 1
         if self.operations is None or self._failed_starts >= _FAILED_STARTS:
             self._break(failure)
-        elif not self._closing:
-            self._nursery.start_soon(self._start_later, _PAUSE * self._failed_starts)
+        elif not self._killing:
+            pause = _PAUSE * self._failed_starts
+            self._start_after = trio.current_time() + pause
+            self._nursery.start_soon(self._start_later, pause)
 
     async def _start_later(self, pause: float) -> None:
         await trio.sleep(pause)
@@ -283,14 +279,12 @@ class Staff:
             self._refuse_queued()
 
     def _refuse_queued(self) -> None:
-        queue, self._queue = self._queue, []
-        for ticket in queue:
+        for ticket in self.queue.close():
             failure = self._broken
             if failure is not None and not self._closing:
                 ticket.fail(WorkerStartFailed(failure.kind, str(failure), failure.traceback))
             else:
                 ticket.fail(PoolClosed("the pool was closed before it was carried out"))
-        self._has_room.unpark_all()
 
     # --- how many there are
 
@@ -307,11 +301,11 @@ class Staff:
             if not self._active:
                 self._refuse_queued()
             return
-        if self._killing or (self._closing and not self._queue):
+        if self._killing or (self._closing and not self.queue) or trio.current_time() < self._start_after:
             return
         wanted = self._settings.size + (0 if self._closing else self._settings.spares)
         if self._settings.idle_timeout is not None:
-            wanted = min(wanted, max(1, len(self._queue) + self._active))
+            wanted = min(wanted, max(1, len(self.queue) + self._active))
         while self._active + len(self._starting) + len(self._spares) < wanted:
             self._start_one()
 
@@ -330,14 +324,14 @@ class Staff:
 
     def _is_worn(self, member: Member) -> bool:
         most = self._settings.max_requests
-        if most is not None and member.served + len(member.inflight) >= most:
+        if most is not None and member.served >= most:
             return True
         if self._settings.max_memory is None:
             return False
         now = trio.current_time()
-        if now < self._memory_looked + _MEMORY_LOOKS:
+        if now < member.memory_looked + _MEMORY_LOOKS:
             return False
-        self._memory_looked = now
+        member.memory_looked = now
         return member.process is not None and _resident(member.process.pid) > self._settings.max_memory
 
     def _recycle(self, member: Member) -> None:
@@ -358,7 +352,8 @@ class Staff:
             now = trio.current_time()
             for member in list(self._members):
                 if member.deadline <= now and member.inflight:
-                    member.inflight[0].timeout = member.inflight[0].limit
+                    if not member.inflight[0].unwanted:
+                        member.inflight[0].timeout = member.inflight[0].limit
                     self._unlist(member)
                     member.end()
                     self._fill()
@@ -399,15 +394,17 @@ class Staff:
                 0: at once, without the grace period. ``None``: as long as it takes.
         """
         self._closing = True
-        self._has_room.unpark_all()
+        self.queue.release()
+        now = True
         try:
             self._look_for_the_end()
             if finish != 0:
                 with trio.move_on_after(NEVER if finish is None else finish):
                     await self._nothing_left.wait()
+                now = False
         finally:
             with trio.CancelScope(shield=True):
-                await self._end_all(now=finish == 0)
+                await self._end_all(now=now)
 
     async def _end_all(self, *, now: bool) -> None:
         self._killing = True
@@ -421,11 +418,10 @@ class Staff:
             else:
                 member.retire()
         for member in everyone:
-            if member not in self._starting:
-                await member.gone.wait()
+            await member.gone.wait()
 
     def _look_for_the_end(self) -> None:
-        if self._closing and not self._queue and not any(member.inflight for member in self._members):
+        if self._closing and not self.queue and not any(member.inflight for member in self._members):
             self._nothing_left.set()
 
     # --- what it tells
@@ -437,7 +433,7 @@ class Staff:
             workers=self._active,
             busy=sum(bool(member.inflight) for member in self._members),
             starting=len(self._starting),
-            queued=len(self._queue),
+            queued=len(self.queue),
             **self.counts,
         )
 

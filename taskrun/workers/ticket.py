@@ -32,6 +32,8 @@ class Ticket:
         settled: It has an answer, or a failure.
         unwanted: Nobody waits for it any more; it settles when its work has been ended.
         timeout: Seconds, once its time is over.
+        spoiled: What ``on_progress`` raised; its work is being ended for it.
+        stack: Where its worker was when it had to be killed for it.
     """
 
     __slots__ = (
@@ -47,6 +49,8 @@ class Ticket:
         "operation",
         "order",
         "settled",
+        "spoiled",
+        "stack",
         "timeout",
         "unwanted",
     )
@@ -72,6 +76,8 @@ class Ticket:
         self.settled = False
         self.unwanted = False
         self.timeout: float | None = None
+        self.spoiled: Exception | None = None
+        self.stack = ""
         self._task: Task | None = None
         self._answer: msgspec.Raw | None = None
         self._failure: Exception | None = None
@@ -91,7 +97,8 @@ class Ticket:
 
     def refuse(self, failure: Failure) -> None:
         """Its handler raised, or could not be called."""
-        kind = failure.type_names[0] if failure.type_names else "TypeError"
+        unnamed = "BaseException" if failure.kind == "exception" else "TypeError"
+        kind = failure.type_names[0] if failure.type_names else unnamed
         self.fail(HandlerFailed(self.operation.name, kind, failure.message, failure.traceback, failure.notes))
 
     def frame(self) -> bytes:
