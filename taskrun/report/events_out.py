@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,9 @@ if TYPE_CHECKING:
     from taskrun.report.writer import Writer
 
 
+_inherited: set[int] = set()  # which are ours by now, and passed on to nobody
+
+
 def open_events(target: str) -> int:
     """Opens what ``--events`` names: a path, ``"-"`` for stdout, or ``"fd:N"`` for a descriptor that we inherited.
 
@@ -24,14 +29,27 @@ def open_events(target: str) -> int:
         return 1
     try:
         if target.startswith("fd:"):
-            fd = int(target[3:])
-            os.fstat(fd)
-            os.set_inheritable(fd, False)
-            return fd
+            return _take(int(target[3:]))
         return os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
     except (OSError, ValueError, OverflowError) as error:
         why = error.strerror if isinstance(error, OSError) else "no descriptor's number"
         raise UsageError(f"--events {target}: {why}") from None
+
+
+def _take(fd: int) -> int:
+    """A descriptor that was open when we began. One of our own, such as the socket to the host, is none for events.
+
+    Raises:
+        OSError: It is not open, or for reading only.
+    """
+    writable = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE != os.O_RDONLY
+    # What came through exec is inheritable, and what Python has opened since is not.
+    if not writable or not (fd <= 2 or fd in _inherited or os.get_inheritable(fd)):
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    if fd > 2:
+        os.set_inheritable(fd, False)
+        _inherited.add(fd)
+    return fd
 
 
 class EventLines(Reporter):

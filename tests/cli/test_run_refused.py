@@ -31,3 +31,10 @@ def test_the_events_of_a_refused_run_go_to_the_descriptor_that_was_named(project
     project.sh("taskrun run a --events fd:7 7> events").exits(2)
     assert '"event":"run.end"' in project.read("events")
     assert not (project.path / "fd:7").exists()
+
+
+def test_a_descriptor_of_taskruns_own_is_not_taken_for_events(project):
+    project.tasks('[tasks.a]\nrun = ["touch", "ran"]')
+    for number in (3, 4, 5, 6):  # the socket to the host, pollers: to write there was a bug's report, or a hang
+        project.taskrun("run", "a", "--events", f"fd:{number}").exits(2).says(f"--events fd:{number}: Bad file desc")
+    assert not (project.path / "ran").exists()

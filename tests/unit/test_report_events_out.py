@@ -100,8 +100,19 @@ def test_it_opens_what_it_is_told_to(tmp_path):
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(fd)
     assert json.loads(path.read_text())["event"] == "run.end"
+
+
+def test_a_descriptor_is_taken_if_it_was_inherited_and_can_be_written():
     read_end, write_end = os.pipe()
+    with pytest.raises(UsageError, match="Bad file descriptor"):
+        open_events(f"fd:{write_end}")  # one that was opened in this process, as the socket to the host is
+    os.set_inheritable(read_end, True)
+    with pytest.raises(UsageError, match="Bad file descriptor"):
+        open_events(f"fd:{read_end}")
+    os.set_inheritable(write_end, True)
     assert open_events(f"fd:{write_end}") == write_end
+    assert not os.get_inheritable(write_end)
+    assert open_events(f"fd:{write_end}") == write_end  # the stream of a run that is refused later
     os.close(read_end)
     os.close(write_end)
 
