@@ -46,7 +46,8 @@ def live(birth: Birth) -> NoReturn:
     status = BROKEN
     try:
         _become(birth)
-        status = serve(Session(3))
+        channel = Session(3)  # named, so that it lives to the end: Python would warn of a socket that nobody closed
+        status = serve(channel)
     except system.ParentGone:
         pass  # nobody is left to report to
     except BaseException as error:  # noqa: BLE001 - nothing may pass into the template's frames below

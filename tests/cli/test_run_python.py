@@ -35,6 +35,13 @@ def test_a_failure_on_purpose_says_why_and_not_where(project):
     finished.exits(1).never_says("Traceback")
 
 
+def test_pythons_warnings_are_not_about_the_workers_own_socket(project):
+    project.write("m.py", "def fine():\n    pass\n")
+    project.tasks(tasks_of("fine"))
+    _, finished = run(project, "fine", env={"PYTHONDEVMODE": "1"})
+    finished.succeeds().never_says("ResourceWarning")
+
+
 # --- results
 
 
