@@ -140,8 +140,11 @@ class Supervisor:
             return self._control.take_fds(count)
         except OSError as error:
             if number is not None:
-                self.put("failed", number, "resources", error.errno, f"taskrun's host: {error.strerror}")
+                self._fail_short(number, error)
             return None
+
+    def _fail_short(self, number: int, error: OSError) -> None:
+        self.put("failed", number, "resources", error.errno, f"taskrun's host: {error.strerror}")
 
     # --- starting ---
 
@@ -238,7 +241,13 @@ class Supervisor:
         channel, *stdin, stdout, stderr = fds
         add_mark(request["env"], request["mark"])
         request["argv"] = self._templates.worker_argv(key)
-        given = stdin or [os.open(os.devnull, os.O_RDONLY)]
+        try:
+            given = stdin or [os.open(os.devnull, os.O_RDONLY)]
+        except OSError as error:
+            for fd in fds:
+                os.close(fd)
+            self._fail_short(number, error)
+            return
         self._try(Spawn(number, request, [*given, stdout, stderr, channel], worker=True))
 
     def _inspect(self, number: int, key: str, payload: bytes) -> None:
@@ -274,7 +283,10 @@ class Supervisor:
     def _dump(self, number: int) -> None:
         leader = self.reaper.leaders.get(number)
         if leader is not None and leader.worker and not leader.exited:
-            os.kill(leader.pid, signal.SIGUSR1)
+            try:
+                os.kill(leader.pid, signal.SIGUSR1)
+            except PermissionError:  # it has become another user's
+                return
 
     def _describe(self, request: int, number: int) -> None:
         leader = self.reaper.leaders.get(number)

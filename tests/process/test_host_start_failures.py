@@ -262,6 +262,32 @@ def test_a_shortage_that_passes_is_waited_for_and_one_that_stays_is_told(monkeyp
     assert answers[0][1] == 8
 
 
+def test_a_worker_of_its_own_that_finds_no_descriptor_left_is_told_and_its_own_are_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where none can be forked, its stdin is opened by the host."""
+    from taskrun.host import portable, supervisor
+
+    def full(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    answers: list[tuple[object, ...]] = []
+    pipe = os.pipe()
+    host = object.__new__(supervisor.Supervisor)
+    host._platform = portable.Portable()
+    host._environ = {}
+    host._control = type("Control", (), {"take_fds": lambda *_: [*pipe, os.dup(pipe[0])]})()
+    host._templates = type("Templates", (), {"worker_argv": lambda *_: ["x"]})()
+    host.put = lambda *message: answers.append(message)
+    with monkeypatch.context() as patch:
+        patch.setattr(supervisor.os, "open", full)
+        host._call(7, "0", {"env": {}, "cwd": "/", "mark": "m"}, 3)
+    assert answers == [("failed", 7, "resources", errno.EMFILE, "taskrun's host: Too many open files")]
+    for fd in pipe:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(fd)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="takes another user's identity")
 def test_a_limit_of_processes_fails_the_start_with_a_reason() -> None:
     from taskrun.host.launch import Launcher, LaunchFailed
