@@ -107,8 +107,12 @@ def _find(platform: Platform, runs: list[RunSummary]) -> list[Survivor]:
 
 def _above(pid: int, everyone: Mapping[int, Seen]) -> Iterator[int]:
     """The parent of a process, its parent, and so on."""
-    while pid in everyone and (pid := everyone[pid].parent):
-        yield pid
+    passed: set[int] = set()  # the looks are not of one moment, and a pid that is used again could close a circle
+    while pid in everyone and pid not in passed:
+        passed.add(pid)
+        pid = everyone[pid].parent
+        if pid:
+            yield pid
 
 
 def _run_of(environ: bytes, marks: Mapping[bytes, str], ids: Mapping[bytes, str]) -> str | None:
