@@ -121,8 +121,10 @@ def invoke(arguments: list[str], host: HostStart | None = None) -> int:
         return error.exit_code
     except click.Abort:
         return EXIT_FAILED
-    except SystemExit as exit_:  # click's answer to a closed pipe
-        return -13 if exit_.code == 1 else 0
+    except SystemExit as exit_:
+        if exit_.code not in {None, 0, 1}:
+            raise  # out of a module that is not what we meant to import: never a success
+        return -13 if exit_.code == 1 else 0  # 1: click's answer to a closed pipe
     except BrokenPipeError:
         return -13
     except Exception as error:  # noqa: BLE001 - told below; whatever is not the user's mistake is our bug

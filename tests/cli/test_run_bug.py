@@ -38,3 +38,11 @@ def test_a_bug_ends_the_run_in_good_order(project):
     assert (last["event"], last["exit_status"]) == ("run.end", 3)
     assert runs.summary(project)["exit_status"] == 3
     assert project.left_behind() == []
+
+
+def test_a_module_that_exits_in_the_place_of_one_that_we_import_is_no_success(project):
+    project.write("planted/random.py", "raise SystemExit('not the random that was meant')")
+    project.tasks('[tasks.a]\nrun = ["touch", "ran"]')
+    path = f"{project.path / 'planted'}:{project.env['PYTHONPATH']}"
+    project.taskrun("run", "a", env={"PYTHONPATH": path}).exits(1).says("not the random that was meant")
+    assert not (project.path / "ran").exists()
