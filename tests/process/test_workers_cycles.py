@@ -50,7 +50,7 @@ def many(cycles):
         assert zombies_of(host) == []
         assert pool.statistics.crashes == cycles + 10
 
-    run(test, restarts=ENDLESS)
+    run(test, restarts=ENDLESS, patience=60.0 + cycles / 5)
 
 
 def resident(pid):

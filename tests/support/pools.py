@@ -20,11 +20,13 @@ PATIENCE = 30.0  # seconds after which a test hangs
 GRACE = 0.3  # seconds; long enough for a handler that obeys
 
 
-def run(test: Callable[[Pool], Awaitable[None]], target: str = TARGET, **settings: Any) -> None:
+def run(
+    test: Callable[[Pool], Awaitable[None]], target: str = TARGET, *, patience: float = PATIENCE, **settings: Any
+) -> None:
     """Runs a test with a pool, within bounds."""
 
     async def main() -> None:
-        with trio.fail_after(PATIENCE):
+        with trio.fail_after(patience):
             async with open_pool(target, **{"size": 1, "grace": GRACE, **settings}) as pool:
                 await test(pool)
 
