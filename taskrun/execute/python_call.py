@@ -48,6 +48,9 @@ IMPORT_TIMEOUT = 60.0
 """Seconds that a module's import may take: it is not the task's own time, and a hanging one must end somewhere."""
 
 
+_HUNG_DISK = 10.0  # seconds that an attempt which is over waits for a checkpoint to be written
+
+
 async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outcome:
     """From the attempt to its outcome."""
     if running.stopping is not None:
@@ -100,7 +103,8 @@ class _PythonAttempt:
         self.sink.listen()
         await self._send(call)
         outcome = await watch(self.running, self.sink)
-        await self._saver.finish()
+        with trio.move_on_after(_HUNG_DISK):
+            await self._saver.finish()
         checkpoints = self.equipment.checkpoints
         if outcome.state is State.SUCCEEDED and checkpoints is not None and checkpoints.exist:
             checkpoints.delete(self._checkpoint_key())

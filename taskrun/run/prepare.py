@@ -119,10 +119,8 @@ def _reads_shell(project: Project) -> bool:
 
 def usable_cpus() -> int:
     """CPUs that this process may use: affinity and cgroup quota counted, at least 1."""
-    try:
-        count = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        count = os.cpu_count() or 1
+    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS
+    count = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, min(count, quota) if quota else count)
 
