@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from taskrun.host.platform import Platform, Seen
 
 _REMEMBERED = 4096  # processes per attempt, the latest seen
+_FORGET = 64  # strays of no attempt that are remembered beyond those that live
 _SETTLED = 0.05  # seconds; an exec shows an empty environment for microseconds, so after this an empty one is meant
 
 
@@ -74,6 +75,9 @@ class Kinship:
             self._note(seen, owner)
             if owner is leader:
                 left.append(seen)
+        if len(self._foreign) > 2 * len(strays) + _FORGET:  # most of them are dead
+            alive = {seen.pid for seen in strays}
+            self._foreign = {pid: known for pid, known in self._foreign.items() if pid in alive}
         return left, unsure
 
     def _owner(self, seen: Seen) -> Leader | None:
