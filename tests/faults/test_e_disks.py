@@ -170,8 +170,8 @@ def test_e5_output_that_cannot_be_written_cancels_the_run(project, stream):
 
 @FULL
 def test_e5_a_task_that_fails_counts_more_than_output_that_cannot_be_written(project):
-    project.tasks("[tasks.a]\nshell = 'echo hello; exit 3'\n[tasks.b]\nrun = ['true']\n")
-    project.sh("taskrun run a b --output stream >/dev/full").exits(1)
+    project.tasks("[tasks.a]\nshell = 'exit 3'\nfinally = ['b']\n[tasks.b]\nrun = ['echo', 'hello']\n")
+    project.sh("taskrun run a --output stream >/dev/full").exits(1)
 
 
 def test_e12_two_runs_in_one_project_have_a_folder_each(project):
