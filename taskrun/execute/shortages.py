@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from taskrun.link import Process
 
 _MAY_PASS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOSPC})
-_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)  # seconds; the host waits as long for a process
 
 
 async def patiently(start: Callable[[], Awaitable[Process]], running: Running, equipment: Equipment) -> Process:
@@ -30,17 +29,21 @@ async def patiently(start: Callable[[], Awaitable[Process]], running: Running, e
         OSError: It could not be made.
         SpawnError, HostLost: As ``start`` does.
     """
-    for delay in _DELAYS:
+    tries = 0
+    while True:
         try:
             return await start()
         except OSError as error:
+            from taskrun.host.launch import SHORTAGE_DELAYS  # the host waits as long for a process
+
             others = equipment.attempts - equipment.short - 1
-            if error.errno not in _MAY_PASS or others <= 0 or running.stopping is not None:
+            may_pass = error.errno in _MAY_PASS and tries < len(SHORTAGE_DELAYS)
+            if not may_pass or others <= 0 or running.stopping is not None:
                 raise
         equipment.short += 1
         try:
-            with running.until_stopped(delay):
+            with running.until_stopped(SHORTAGE_DELAYS[tries]):
                 await trio.sleep_forever()
         finally:
             equipment.short -= 1
-    return await start()
+        tries += 1

@@ -7,6 +7,9 @@ import os
 
 from taskrun.host.signals import signal
 
+SHORTAGE_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)
+"""Seconds to wait, again and again, for what the machine is short of, while others run whose end could help."""
+
 _SIGNALS = sorted(signal.valid_signals())
 _BUSY = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 _ONE_ARGUMENT = 128 * 1024  # MAX_ARG_STRLEN, its final NUL counted

@@ -6,7 +6,7 @@ import os
 
 from taskrun.frames import Disconnected, MalformedFrame
 from taskrun.host.freezer import Freezer
-from taskrun.host.launch import Launcher, LaunchFailed
+from taskrun.host.launch import SHORTAGE_DELAYS, Launcher, LaunchFailed
 from taskrun.host.leader import Leader
 from taskrun.host.loop import now
 from taskrun.host.marks import add_mark
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 OBEDIENCE = 2.0  # seconds that tasks have to stop when the runner is gone
 SWEEP = 5.0  # seconds of the last sweep
-_RETRIES = {"resources": (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0), "busy": (0.05, 0.05, 0.05)}
+_RETRIES = {"resources": SHORTAGE_DELAYS, "busy": (0.05, 0.05, 0.05)}
 _SNAPSHOTS = (0.05, 2.0)  # seconds between two looks at who is below whom: at first, and at last
 
 

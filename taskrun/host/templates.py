@@ -8,7 +8,7 @@ import time
 
 from taskrun.frames import Disconnected, MalformedFrame
 from taskrun.host.ending import how_it_ended
-from taskrun.host.launch import LaunchFailed, bad_folder
+from taskrun.host.launch import SHORTAGE_DELAYS, LaunchFailed, bad_folder
 from taskrun.host.loop import now
 from taskrun.host.marks import add_mark, marks_of
 from taskrun.host.signals import signal
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 _ADOPTION = 5.0  # seconds after which a worker that is named but not ours will never be
 _DYING = 0.5  # seconds that the host waits for a template that it has killed
 _FORK = 10.0  # seconds in which a template that is not importing forks; else it hangs
-_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)
 _SHORTAGES = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
 
 
@@ -292,9 +291,9 @@ class Templates:
             if request is not None:
                 request.close()
             return
-        if code in _SHORTAGES and request.tries < len(_DELAYS) and self.reaper.leaders:
+        if code in _SHORTAGES and request.tries < len(SHORTAGE_DELAYS) and self.reaper.leaders:
             template.resting.append(request)
-            self._loop.after(_DELAYS[request.tries], lambda: self._want_again(template, request))
+            self._loop.after(SHORTAGE_DELAYS[request.tries], lambda: self._want_again(template, request))
             request.tries += 1
             return
         request.close()

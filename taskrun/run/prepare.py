@@ -46,6 +46,7 @@ def prepare(
         ProjectError: Mistakes in the file.
     """
     from taskrun import config
+    from taskrun.host.cpus import usable_cpus
     from taskrun.record.places import RUNS
     from taskrun.resolve import Request, Resolver
 
@@ -117,14 +118,6 @@ def _reads_shell(project: Project) -> bool:
     )
 
 
-def usable_cpus() -> int:
-    """CPUs that this process may use: affinity and cgroup quota counted, at least 1."""
-    has_affinity = hasattr(os, "sched_getaffinity")  # not on macOS
-    count = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(count, quota) if quota else count)
-
-
 def affordable(jobs: int) -> int:
     """As many attempts at once as there are descriptors for: six each, and some for everything else."""
     import resource
@@ -141,19 +134,3 @@ def fewer_jobs(jobs: int, wanted: int) -> tuple[str, ...]:
     if jobs >= wanted:
         return ()
     return (f"only {jobs} task{'s' * (jobs != 1)} at once instead of {wanted}: too few open files are allowed",)
-
-
-def _cgroup_quota() -> int | None:
-    """Whole CPUs that the cgroup's quota amounts to (rounded up), or ``None``."""
-    try:
-        with open("/proc/self/cgroup", "rb") as file:
-            path = next((line[3:].strip().decode() for line in file if line.startswith(b"0::")), "/")
-        for folder in (f"/sys/fs/cgroup{path}", "/sys/fs/cgroup"):
-            quota_file = os.path.join(folder, "cpu.max")
-            if os.path.exists(quota_file):
-                with open(quota_file, "rb") as file:
-                    quota, period = file.read().split()[:2]
-                return None if quota == b"max" else -(-int(quota) // int(period))
-    except (OSError, ValueError):
-        return None
-    return None

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, o
 import msgspec
 import msgspec.inspect
 
-from taskrun.worker import hints
+from taskrun.worker import encoding, hints
 from taskrun.worker.wire import RESULT_LIMIT
 
 if TYPE_CHECKING:
@@ -154,20 +154,15 @@ def _place(value: object) -> str:
 
 
 def _plain(value: Any) -> object:
-    pathlib = sys.modules.get("pathlib")
-    if pathlib is not None and isinstance(value, pathlib.PurePath):
-        return str(value)
-    pydantic = sys.modules.get("pydantic")
-    if pydantic is not None and isinstance(value, pydantic.BaseModel):
-        return value.model_dump(mode="json")
-    for plain in (bool, int, float, str):
-        if isinstance(value, plain):  # a subclass, such as numpy.float64
-            return plain.__call__(value) if plain is not str else str.__str__(value)
+    """As in results of tasks, but no copy of an array or a mapping is made in silence."""
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):  # a scalar
-        plain_value: object = value.item()
-        return plain_value
-    raise TypeError(f"`{type(value).__qualname__}` is no type that can be carried")
+        scalar: object = value.item()
+        return scalar
+    try:
+        return encoding.simple(value)
+    except NotImplementedError:
+        raise TypeError(f"`{type(value).__qualname__}` is no type that can be carried") from None
 
 
 _encoder = msgspec.msgpack.Encoder(enc_hook=_plain)

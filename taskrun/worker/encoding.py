@@ -27,25 +27,34 @@ def to_json(value: object) -> bytes:
         raise NotJson(_locate(value) or _first_line(error)) from None
 
 
-def _plain(value: Any) -> object:
-    """What msgspec does not know by itself, as something that it knows."""
+def simple(value: Any) -> object:
+    """A number, a text, a model or a path of a class that msgspec does not know by itself, as something that it knows.
+
+    Raises:
+        NotImplementedError: It is of another kind.
+    """
     for plain in (bool, int, float, str):
         if isinstance(value, plain):  # a subclass, such as numpy.float64
             return plain.__call__(value) if plain is not str else str.__str__(value)
-    module = type(value).__module__
-    if module == "numpy" or module.startswith("numpy."):
-        return value.item() if getattr(value, "ndim", None) == 0 else value.tolist()
     pydantic = sys.modules.get("pydantic")
     if pydantic is not None and isinstance(value, pydantic.BaseModel):
         return value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return dict(value)
     pathlib = sys.modules.get("pathlib")
     if pathlib is not None and isinstance(value, pathlib.PurePath):
         return str(value)
+    raise NotImplementedError
+
+
+def _plain(value: Any) -> object:
+    """What msgspec does not know by itself, as something that it knows."""
+    module = type(value).__module__
+    if module == "numpy" or module.startswith("numpy."):
+        return value.item() if getattr(value, "ndim", None) == 0 else value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
     if isinstance(value, range):
         return list(value)
-    raise NotImplementedError
+    return simple(value)
 
 
 _encoder = msgspec.json.Encoder(enc_hook=_plain)

@@ -1,7 +1,7 @@
 """What a pool and its workers say to each other: many requests over one channel, each with its number.
 
-A frame is a little-endian u32 length and a msgpack array. Bodies are carried as they are, and decoded by the operation
-they belong to. The first frame to a worker is ``wire.Serve``, which says that the rest is this.
+Frames are as in ``wire``, of msgpack arrays. Bodies are carried as they are, and decoded by the operation that they
+belong to. The first frame to a worker is ``wire.Serve``, which says that the rest is this.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from taskrun.model import Value
-from taskrun.worker.wire import FRAME_LIMIT, Failure, Garbled, Mistake
+from taskrun.worker import wire
 
 
 class Hello(Value, frozen=True, kw_only=True, array_like=True, tag="hello"):
@@ -24,8 +24,8 @@ class Hello(Value, frozen=True, kw_only=True, array_like=True, tag="hello"):
     """
 
     operations: dict[str, str] = {}
-    mistake: Mistake | None = None
-    failure: Failure | None = None
+    mistake: wire.Mistake | None = None
+    failure: wire.Failure | None = None
 
 
 class Ask(Value, frozen=True, kw_only=True, array_like=True, tag="ask"):
@@ -52,7 +52,7 @@ class Refusal(Value, frozen=True, kw_only=True, array_like=True, tag="refusal"):
     """The handler did not return a value."""
 
     id: int
-    failure: Failure
+    failure: wire.Failure
 
 
 class Moved(Value, frozen=True, kw_only=True, array_like=True, tag="moved"):
@@ -68,18 +68,14 @@ ToWorker: TypeAlias = Ask | Leave
 FromWorker: TypeAlias = Hello | Answer | Refusal | Moved
 
 _encoder = msgspec.msgpack.Encoder()
-_LENGTH = 4
-_PIECE = 1 << 16  # bytes: a larger buffer is mapped and unmapped at each read, which costs more than the read
-_LARGE_PIECE = 1 << 20
 
 
 def encode(message: ToWorker | FromWorker) -> bytes:
     """One frame."""
-    body = _encoder.encode(message)
-    return len(body).to_bytes(_LENGTH, "little") + body
+    return wire.frame(_encoder.encode(message))
 
 
-class Frames:
+class Frames(wire.Frames):
     """Cuts a stream of bytes into messages of one direction.
 
     Args:
@@ -87,44 +83,5 @@ class Frames:
         limit: Bytes of the largest frame.
     """
 
-    def __init__(self, kinds: Any, limit: int = FRAME_LIMIT) -> None:
-        self._decode = msgspec.msgpack.Decoder(kinds).decode
-        self._limit = limit
-        self._buffer = bytearray()
-        self._wanted = _LENGTH  # bytes that the next frame needs, as far as that is known
-
-    @property
-    def appetite(self) -> int:
-        """Bytes to read at once: many while a large frame is under way."""
-        return _PIECE if self._wanted <= _PIECE else _LARGE_PIECE
-
-    def feed(self, data: bytes) -> list[Any]:
-        """Adds bytes and returns the messages that are complete.
-
-        Raises:
-            Garbled: This is no channel's stream; nothing more can be read from it.
-        """
-        if self._buffer:
-            self._buffer += data
-            if len(self._buffer) < self._wanted:
-                return []
-            data = bytes(self._buffer)
-            self._buffer.clear()
-        messages: list[Any] = []
-        at, end = 0, len(data)
-        self._wanted = _LENGTH
-        try:
-            while end - at >= _LENGTH:
-                length = int.from_bytes(data[at : at + _LENGTH], "little")
-                if length > self._limit:
-                    raise Garbled(f"a frame of {length} bytes")
-                if end - at - _LENGTH < length:
-                    self._wanted = _LENGTH + length
-                    break
-                messages.append(self._decode(data[at + _LENGTH : at + _LENGTH + length]))
-                at += _LENGTH + length
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Garbled(str(error)) from None
-        if at < end:
-            self._buffer += data[at:]
-        return messages
+    def __init__(self, kinds: Any, limit: int = wire.FRAME_LIMIT) -> None:
+        super().__init__(msgspec.msgpack.Decoder(kinds).decode, limit)

@@ -179,8 +179,7 @@ def _end_of_fork(answer: requests.Answer | requests.Refusal) -> int:
     """A process that a handler forked has come out of it: it answers for nobody, and ends as any Python program."""
     if isinstance(answer, requests.Answer):
         return 0
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(answer.failure.traceback, end="", file=sys.stderr)  # noqa: T201 - as Python does
+    session.show(answer.failure.traceback)  # as Python does
     return 1
 
 

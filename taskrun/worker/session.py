@@ -269,5 +269,10 @@ def forget_after_fork() -> None:
 
 def complain(text: str) -> None:
     """Says something in the task's own stderr, where nothing else is left to say it."""
+    show(f"taskrun: {text}\n")
+
+
+def show(text: str) -> None:
+    """Writes to the task's own stderr, if it still has one."""
     with suppress(OSError, ValueError, AttributeError):
-        print(f"taskrun: {text}", file=sys.stderr)  # noqa: T201 - the task's stderr, not ours
+        print(text, end="", file=sys.stderr)  # noqa: T201 - the task's stderr, not ours

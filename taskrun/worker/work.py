@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import gc
 import os
 import sys
@@ -105,9 +104,8 @@ def serve(channel: Session) -> int:
 
 def _end_of_fork(answer: wire.Result | wire.Failure) -> int:
     """A process that the function forked has come out of it: it ends as any Python program, and answers for nobody."""
-    if isinstance(answer, wire.Failure) and answer.traceback:
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            print(answer.traceback, end="", file=sys.stderr)  # noqa: T201 - as Python does
+    if isinstance(answer, wire.Failure):
+        session.show(answer.traceback)  # as Python does
     _leave()
     return _status(answer)
 
@@ -190,8 +188,7 @@ def _exit(error: SystemExit) -> wire.Result | wire.Failure:
     if isinstance(code, int):
         return wire.Failure(kind="exit", message=f"exit {code & 0xFF}", code=code & 0xFF)
     text = failures.message(error)
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(text, file=sys.stderr)  # noqa: T201 - as Python does
+    session.show(f"{text}\n")  # as Python does
     return wire.Failure(kind="exit", message=text, code=1)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import trio
 
+from taskrun.host.cpus import usable_cpus
 from taskrun.link import TemplateSpec, open_link
 from taskrun.workers.member import Birthplace
 from taskrun.workers.pool import Pool
@@ -84,7 +85,7 @@ async def open_pool(
     place, environ = os.getcwd() if cwd is None else cwd, dict(os.environ if env is None else env)
     template = _template(target, python, preload, place, environ)
     settings = Settings(
-        size=size or _cpus(),
+        size=size or usable_cpus(),
         timeouts=timeouts,
         middleware=tuple(middleware),
         on_crash=on_crash,
@@ -173,10 +174,3 @@ def _template(
         preload=(*preload, target.partition(":")[0]),
         env=environ,
     )
-
-
-def _cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
