@@ -141,6 +141,11 @@ class Linux(Platform):
         """It counts in KiB. A small program shows the host's own size: the peak survives the exec."""
         return max_rss * 1024
 
+    def resident(self, pid: int) -> int:
+        """From ``/proc/PID/statm``, which counts in pages."""
+        fields = (_read(f"/proc/{pid}/statm") or b"").split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if len(fields) > 1 else 0
+
     def command(self, pid: int) -> str:
         """``/proc/PID/cmdline``, or the kernel's name for it in brackets where that is empty."""
         line = (_read(f"/proc/{pid}/cmdline") or b"").rstrip(b"\0").replace(b"\0", b" ")

@@ -1,7 +1,7 @@
 """What the host must know of other processes, behind one small interface; ``linux`` and ``portable`` carry it out.
 
-Nothing else in the package reads ``/proc``, calls ``prctl`` or runs ``ps``.
-``system`` picks one. No decision is made here.
+What concerns other processes is read here and nowhere else, but for the start times in records. ``system`` picks one.
+No decision is made here.
 """
 
 from __future__ import annotations
@@ -110,6 +110,10 @@ class Platform:
 
     def peak(self, max_rss: int) -> int:
         """Bytes of ``ru_maxrss``, whose unit differs."""
+        raise NotImplementedError
+
+    def resident(self, pid: int) -> int:
+        """Bytes of a process that are in memory now; 0: it is gone, or that cannot be told."""
         raise NotImplementedError
 
     def command(self, pid: int) -> str:

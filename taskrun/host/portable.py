@@ -94,6 +94,11 @@ class Portable(Platform):
 
         return max_rss if sys.platform == "darwin" else max_rss * 1024
 
+    def resident(self, pid: int) -> int:
+        """From ``ps``, which counts in KiB."""
+        text = _run(["ps", "-o", "rss=", "-p", str(pid)])[1].strip()
+        return int(text) * 1024 if text.isdecimal() else 0
+
     def command(self, pid: int) -> str:
         """From ``ps``."""
         return _run(["ps", "-o", "command=", "-p", str(pid)])[1].strip()[:200]

@@ -19,6 +19,7 @@ from taskrun.worker import requests, wire
 from taskrun.workers.errors import WorkerStartFailed
 from taskrun.workers.post import Outbox
 from taskrun.workers.settings import Moved
+from taskrun.workers.stderr import Stderr
 
 if TYPE_CHECKING:
     from taskrun.link import Link, Process, TemplateSpec, Usage
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from taskrun.workers.ticket import Ticket
 
 NEVER = float("inf")
-_TAIL = 16 * 1024  # bytes of stderr that are kept
 _MOMENT = 0.1  # seconds in which a handler that nobody waits for may end by itself, and spare the worker
 _DUMP = 0.2  # seconds that a worker gets to write its stack
 
@@ -86,6 +86,7 @@ class Member:
         operations: What its hello said.
         served: Requests answered.
         idle_since: When it was last left without work.
+        stderr: Its last lines there.
         stack: Where it was when it had to be killed.
         gone: Set when the process and its stderr have ended.
     """
@@ -100,6 +101,7 @@ class Member:
         self.idle_since = NEVER
         self.gone = trio.Event()
         self.process: Process | None = None
+        self.stderr = Stderr()
         self.stack = ""
         self.listed = False  # the pool's own: it is among those with room
         self.worn = False  # likewise: it gets nothing any more
@@ -111,8 +113,6 @@ class Member:
         self._sock: socket.socket | None = None
         self._frames = requests.Frames(requests.FromWorker)
         self._outbox: Outbox | None = None
-        self._tail = bytearray()
-        self._quiet = trio.Event()  # stderr has ended
         self._beginning = trio.CancelScope()
 
     # --- life
@@ -159,7 +159,7 @@ class Member:
             raise WorkerStartFailed("timeout", text, stack)
         if hello is None:
             usage = await self._bury()
-            raise WorkerStartFailed("crash", f"the worker {how(usage)} before it was ready", self.stderr())
+            raise WorkerStartFailed("crash", f"the worker {how(usage)} before it was ready", str(self.stderr))
         if hello.mistake is not None:
             hint = f" ({hello.mistake.hint})" if hello.mistake.hint else ""
             raise WorkerStartFailed("import", hello.mistake.message + hint, hello.mistake.traceback)
@@ -175,7 +175,7 @@ class Member:
         except OSError as error:  # too many descriptors
             raise WorkerStartFailed("spawn", str(error)) from None
         try:
-            self._nursery.start_soon(self._read_stderr, reading)
+            self._nursery.start_soon(self.stderr.read, reading)
             self.process = await place.link.call(
                 place.template,
                 env=place.env,
@@ -342,14 +342,10 @@ class Member:
         """Returns where it was, as its own faulthandler tells it."""
         if self.process is None:
             return ""
-        before = len(self._tail)
         self._place.link.dump(self.process)
-        with trio.move_on_after(_DUMP):
-            while b"most recent call first" not in self._tail[before:]:  # noqa: ASYNC110 - it comes once in a life
-                await trio.sleep(0.005)
-            await trio.sleep(0.01)
+        await self.stderr.await_stack(_DUMP)
         self._place.link.kill(self.process)
-        return self.stderr()
+        return str(self.stderr)
 
     async def _bury(self) -> Usage | None:
         """Waits for the process's end, which is near or brought about, and for the rest of its stderr."""
@@ -367,7 +363,7 @@ class Member:
         assert self.process is not None
         usage = await self.process.wait()
         with trio.move_on_after(1.0):  # whoever still holds it has been killed, but for strangers
-            await self._quiet.wait()
+            await self.stderr.ended.wait()
         return usage
 
     def _close(self) -> None:
@@ -375,33 +371,6 @@ class Member:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._sock = self._outbox = None
-
-    # --- stderr
-
-    async def _read_stderr(self, reading: int) -> None:
-        """Passes on what it writes, and keeps the last of it."""
-        os.set_blocking(reading, False)
-        try:
-            while True:
-                await trio.lowlevel.wait_readable(reading)
-                try:
-                    data = os.read(reading, 65536)
-                except BlockingIOError:
-                    continue
-                if not data:
-                    return
-                self._tail += data
-                del self._tail[:-_TAIL]
-                with contextlib.suppress(OSError):
-                    os.write(2, data)
-        finally:
-            os.close(reading)
-            self._quiet.set()
-
-    def stderr(self) -> str:
-        """Its last lines there."""
-        text = self._tail.decode("utf-8", "replace")
-        return "\n".join(text.splitlines()[-40:])
 
 
 def how(usage: Usage | None) -> str:

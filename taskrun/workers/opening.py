@@ -13,8 +13,8 @@ from taskrun.host.cpus import usable_cpus
 from taskrun.link import TemplateSpec, open_link
 from taskrun.workers.member import Birthplace
 from taskrun.workers.pool import Pool
-from taskrun.workers.settings import Restarts, RetryOnCrash, Timeouts
-from taskrun.workers.staff import Settings, Staff
+from taskrun.workers.settings import Restarts, RetryOnCrash, Settings, Timeouts
+from taskrun.workers.staff import Staff
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence

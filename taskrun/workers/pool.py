@@ -15,8 +15,8 @@ from taskrun.workers.ticket import Ticket
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 
-    from taskrun.workers.settings import Moved, Statistics
-    from taskrun.workers.staff import Settings, Staff
+    from taskrun.workers.settings import Moved, Settings, Statistics
+    from taskrun.workers.staff import Staff
 
 R = TypeVar("R")
 Q = TypeVar("Q", bound=Request[Any])

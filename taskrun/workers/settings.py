@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping  # noqa: TC003 - msgspec reads the annotations
+from collections.abc import Callable, Mapping  # noqa: TC003 - msgspec reads the annotations
 from typing import Any
 
 from taskrun.model import Value
@@ -87,3 +87,25 @@ class Statistics(Value, frozen=True, kw_only=True):
     started: int
     crashes: int
     recycled: int
+
+
+class Settings(Value, frozen=True, kw_only=True):
+    """What ``open_pool`` was told; see there."""
+
+    size: int
+    timeouts: Timeouts
+    middleware: tuple[Callable[..., Any], ...]
+    on_crash: RetryOnCrash | Mapping[type[Request[Any]], RetryOnCrash] | None
+    max_queue: int | None
+    prefetch: int
+    max_requests: int | None
+    max_memory: int | None
+    idle_timeout: float | None
+    spares: int
+    grace: float
+    restarts: Restarts
+
+    def crash_policy(self, kind: type[Request[Any]]) -> RetryOnCrash | None:
+        """What becomes of a request of this class whose worker died; ``None``: it fails."""
+        policy = self.on_crash
+        return policy if policy is None or isinstance(policy, RetryOnCrash) else policy.get(kind)

@@ -3,47 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
-from taskrun.model import Value
-from taskrun.workers.errors import PoolClosed, RequestTimedOut, WorkerCrashed, WorkersError, WorkerStartFailed
+from taskrun.host.system import current_platform
+from taskrun.workers.breaker import Breaker
+from taskrun.workers.errors import PoolClosed, RequestTimedOut, WorkerStartFailed
 from taskrun.workers.member import NEVER, Birthplace, Member
 from taskrun.workers.post import Post
 from taskrun.workers.queueing import Queue
-from taskrun.workers.settings import Restarts, RetryOnCrash, Statistics, Timeouts
+from taskrun.workers.settings import Statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from taskrun.link import Usage
-    from taskrun.worker.contract import Request
+    from taskrun.workers.settings import Settings
     from taskrun.workers.ticket import Ticket
 
 _POISON = 2  # workers that one request may kill
-_FAILED_STARTS = 3  # in a row, after which the pool gives up
-_PAUSE = 0.1  # seconds before another start after a failed one, times their number
 _MEMORY_LOOKS = 0.05  # seconds between two looks at a worker's memory
-
-
-class Settings(Value, frozen=True, kw_only=True):
-    """What ``open_pool`` was told; see there."""
-
-    size: int
-    timeouts: Timeouts
-    middleware: tuple[Callable[..., Any], ...]
-    on_crash: RetryOnCrash | Mapping[type[Request[Any]], RetryOnCrash] | None
-    max_queue: int | None
-    prefetch: int
-    max_requests: int | None
-    max_memory: int | None
-    idle_timeout: float | None
-    spares: int
-    grace: float
-    restarts: Restarts
 
 
 class Staff:
@@ -75,9 +54,8 @@ class Staff:
         self._nothing_left = trio.Event()
         self._alarm = trio.Event()
         self._alarm_at = NEVER
-        self._failed_starts = 0
-        self._start_after = 0.0
-        self._crash_times: deque[float] = deque()
+        self._platform = current_platform()
+        self._breaker = Breaker(settings.restarts)
         self.post = Post()  # see ``Owner``
 
     # --- requests
@@ -160,7 +138,7 @@ class Staff:
             self._note_failed_start(WorkerStartFailed("contract", text))
             member.end()
             return
-        self._failed_starts = 0
+        self._breaker.started()
         self.operations = member.operations
         self._first.set()
         if self._killing or (self._closing and not self.queue):
@@ -233,37 +211,24 @@ class Staff:
             ticket.fail(PoolClosed("the pool was closed before it was carried out"))
         else:
             ticket.crashes += 1
-            policy = self._policy(ticket)
+            policy = self._settings.crash_policy(ticket.operation.kind)
             if policy is not None and ticket.attempt < policy.attempts and ticket.crashes < _POISON:
                 self.queue.push(ticket)
                 return
             self.counts["crashed"] += 1
-            ticket.fail(_crash(ticket, member, usage))
-
-    def _policy(self, ticket: Ticket) -> RetryOnCrash | None:
-        policy = self._settings.on_crash
-        if policy is None or isinstance(policy, RetryOnCrash):
-            return policy
-        return policy.get(ticket.operation.kind)
+            ticket.fail(ticket.crash(usage, str(member.stderr)))
 
     def _note_crash(self) -> None:
         self.counts["crashes"] += 1
-        now = trio.current_time()
-        limit = self._settings.restarts
-        self._crash_times.append(now)
-        while self._crash_times[0] < now - limit.within:
-            self._crash_times.popleft()
-        if len(self._crash_times) > limit.most:
-            text = f"more than {limit.most} workers have crashed within {limit.within:g} s"
-            self._break(WorkerStartFailed("restarts", text))
+        failure = self._breaker.crashed(trio.current_time())
+        if failure is not None:
+            self._break(failure)
 
     def _note_failed_start(self, failure: WorkerStartFailed) -> None:
-        self._failed_starts += 1
-        if self.operations is None or self._failed_starts >= _FAILED_STARTS:
+        pause = self._breaker.start_failed(trio.current_time())
+        if self.operations is None or pause is None:
             self._break(failure)
         elif not self._killing:
-            pause = _PAUSE * self._failed_starts
-            self._start_after = trio.current_time() + pause
             self._nursery.start_soon(self._start_later, pause)
 
     async def _start_later(self, pause: float) -> None:
@@ -301,7 +266,7 @@ class Staff:
             if not self._active:
                 self._refuse_queued()
             return
-        if self._killing or (self._closing and not self.queue) or trio.current_time() < self._start_after:
+        if self._killing or (self._closing and not self.queue) or self._breaker.pauses(trio.current_time()):
             return
         wanted = self._settings.size + (0 if self._closing else self._settings.spares)
         if self._settings.idle_timeout is not None:
@@ -332,9 +297,10 @@ class Staff:
         if now < member.memory_looked + _MEMORY_LOOKS:
             return False
         member.memory_looked = now
-        return member.process is not None and _resident(member.process.pid) > self._settings.max_memory
+        return member.process is not None and self._platform.resident(member.process.pid) > self._settings.max_memory
 
     def _recycle(self, member: Member) -> None:
+        """It is worn, or has been idle for long; what is missing then is started."""
         self._unlist(member)
         self.counts["recycled"] += 1
         member.retire()
@@ -358,18 +324,13 @@ class Staff:
                     member.end()
                     self._fill()
                 elif self._next_look(member) <= now:
-                    self._let_go(member)
+                    self._recycle(member)
 
     def _next_look(self, member: Member) -> float:
         idle = self._settings.idle_timeout
         if idle is None or member.inflight or member.ending or member.leaving or self._active <= 1:
             return member.deadline
         return member.idle_since + idle
-
-    def _let_go(self, member: Member) -> None:
-        self._unlist(member)
-        self.counts["recycled"] += 1
-        member.retire()
 
     # --- begin and end
 
@@ -436,31 +397,3 @@ class Staff:
             queued=len(self.queue),
             **self.counts,
         )
-
-
-def _crash(ticket: Ticket, member: Member, usage: Usage | None) -> WorkersError:
-    code: int | None = None
-    number: int | None = None
-    if usage is not None and usage.status is not None:
-        if os.WIFSIGNALED(usage.status):
-            number = os.WTERMSIG(usage.status)
-        else:
-            code = os.waitstatus_to_exitcode(usage.status)
-    return WorkerCrashed(
-        ticket.operation.name,
-        exit_code=code,
-        signal=number,
-        attempt=ticket.attempt,
-        cpu=0.0 if usage is None else usage.cpu,
-        max_rss=0 if usage is None else usage.max_rss,
-        stderr=member.stderr(),
-    )
-
-
-def _resident(pid: int) -> int:
-    """Bytes that a process has resident; 0 where it cannot be told."""
-    try:
-        with open(f"/proc/{pid}/statm", "rb") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except (OSError, ValueError, IndexError):
-        return 0

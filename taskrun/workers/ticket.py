@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -9,11 +10,12 @@ import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 from taskrun.worker import requests
-from taskrun.workers.errors import HandlerFailed
+from taskrun.workers.errors import HandlerFailed, WorkerCrashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from taskrun.link import Usage
     from taskrun.worker.contract import Operation
     from taskrun.worker.wire import Failure
     from taskrun.workers.settings import Moved
@@ -100,6 +102,19 @@ class Ticket:
         unnamed = "BaseException" if failure.kind == "exception" else "TypeError"
         kind = failure.type_names[0] if failure.type_names else unnamed
         self.fail(HandlerFailed(self.operation.name, kind, failure.message, failure.traceback, failure.notes))
+
+    def crash(self, usage: Usage | None, stderr: str) -> WorkerCrashed:
+        """The failure that it is if its worker has died like this; ``None``: nobody knows how."""
+        code = None if usage is None or usage.status is None else os.waitstatus_to_exitcode(usage.status)
+        return WorkerCrashed(
+            self.operation.name,
+            exit_code=code if code is not None and code >= 0 else None,
+            signal=-code if code is not None and code < 0 else None,
+            attempt=self.attempt,
+            cpu=0.0 if usage is None else usage.cpu,
+            max_rss=0 if usage is None else usage.max_rss,
+            stderr=stderr,
+        )
 
     def frame(self) -> bytes:
         """What the worker gets."""

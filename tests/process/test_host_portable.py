@@ -11,6 +11,7 @@ from support import census, programs
 from support.linked import outcome, portable_host, run, start
 
 from taskrun.host.portable import Portable
+from taskrun.host.system import current_platform
 
 if TYPE_CHECKING:
     from taskrun.link import Link
@@ -25,6 +26,9 @@ def test_it_lists_processes_with_their_parents_groups_and_start_times() -> None:
     assert os.getpid() in {seen.pid for seen in platform.everyone()}
     assert platform.look(2**22 + 1) is None
     assert platform.command(os.getpid())
+    for each in (platform, current_platform()):
+        assert 1 << 20 < each.resident(os.getpid()) < 1 << 40
+        assert each.resident(2**22 + 1) == 0
     assert platform.describe(os.getpid())[0].startswith(f"{os.getpid()}: ")
     assert platform.environ(os.getpid()) is None
 

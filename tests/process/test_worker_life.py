@@ -371,6 +371,7 @@ def test_c10_a_worker_stuck_in_c_shows_its_stack_and_is_killed(host):
 def test_c12_a_task_that_swallows_the_stop_is_asked_once_and_can_be_killed(host):
     worker = host.call("tasks:swallow")
     worker.says("begun")
+    worker.sleeps()
     worker.signal(signal.SIGTERM)
     worker.says("swallowed")
     worker.signal(signal.SIGTERM)
@@ -526,6 +527,7 @@ def test_retry_and_fail_are_told_apart(host):
 def test_the_first_signal_raises_cancelled(host, number):
     worker = host.call("tasks:wait_in_python")
     worker.says("begun")
+    worker.sleeps()
     worker.signal(number)
     failure = worker.finish().failure
     assert (failure.kind, failure.message) == ("cancelled", f"stopped by {number.name}")
@@ -534,6 +536,7 @@ def test_the_first_signal_raises_cancelled(host, number):
 def test_cancelled_lets_a_task_clean_up(host):
     worker = host.call("tasks:wait_and_clean")
     worker.says("begun")
+    worker.sleeps()
     worker.signal(signal.SIGTERM)
     assert worker.finish().failure.kind == "cancelled"
     assert "cleaned" in worker.out
@@ -542,6 +545,7 @@ def test_cancelled_lets_a_task_clean_up(host):
 def test_a_task_that_catches_cancelled_may_still_return(host):
     worker = host.call("tasks:wait_and_return")
     worker.says("begun")
+    worker.sleeps()
     worker.signal(signal.SIGTERM)
     assert worker.finish().result == "caught"
 

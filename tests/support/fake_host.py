@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
+from support.census import state_of, wait_until
 
 from taskrun import frames
 from taskrun.worker import wire
@@ -213,15 +214,25 @@ class Worker:
                 return
         raise AssertionError((text, self.out, self.err))
 
+    def sleeps(self) -> None:
+        """Waits until it is in a system call that waits.
+
+        A signal that comes in the moment before that is noticed by Python only when the call returns.
+        """
+        wait_until(lambda: state_of(self.pid) == "S", patience=PATIENCE)
+
     def finish(self) -> Self:
         """Reads to the end and reaps."""
         for _ in self._read():
             pass
+        self._bury()
+        return self
+
+    def _bury(self) -> None:
         self.status = wait(self.pid)
         self.channel.close()
         for pipe in self._pipes:
             os.close(pipe)
-        return self
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
@@ -231,7 +242,10 @@ class Worker:
         yield
         until = time.monotonic() + PATIENCE
         while self._open:
-            assert time.monotonic() < until, (self.messages, self.out, self.err)
+            if time.monotonic() > until:
+                os.kill(self.pid, signal.SIGKILL)  # the tests that come next count this process's children
+                self._bury()
+                raise AssertionError((self.messages, self.out, self.err))
             ready, _, _ = select.select(list(self._open), [], [], 0.1)
             for fd in ready:
                 self._take(fd)
