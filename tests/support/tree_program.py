@@ -8,11 +8,16 @@ else it closes, forgets or leaves: who reads the FIFO to its end knows that all 
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import sys
-import time
+import _signal
+
+# Before all else: a KeyboardInterrupt in the midst of an import would show frames that are not this program's.
+_signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
+import json  # noqa: E402 - as above
+import os  # noqa: E402 - as above
+import signal  # noqa: E402 - as above
+import sys  # noqa: E402 - as above
+import time  # noqa: E402 - as above
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
