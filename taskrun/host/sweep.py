@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
+from time import monotonic, sleep
 
-from taskrun.host.loop import now
 from taskrun.host.signals import signal
 
 TYPE_CHECKING = False
@@ -79,7 +78,7 @@ class Sweep:
 
     def run(self, seconds: float) -> None:
         """Tries so long."""
-        until = now() + seconds
+        until = monotonic() + seconds
         before: set[int] = set()
         delay = 0.0002
         alive: list[Seen] = []
@@ -90,9 +89,11 @@ class Sweep:
                 alive = [seen for seen in self._platform.tree(children - gone) if not seen.dead]
                 for seen in alive:
                     self._platform.signal(seen, signal.SIGKILL)
-                if now() >= until or (alive and all(self._hopeless.get(seen.pid) == seen.start for seen in alive)):
+                if monotonic() >= until or (
+                    alive and all(self._hopeless.get(seen.pid) == seen.start for seen in alive)
+                ):
                     break
-                time.sleep(delay)
+                sleep(delay)
                 delay = min(2 * delay, 0.05)
             else:
                 delay = 0.0002
