@@ -36,7 +36,7 @@ FACE = "__init__"  # `taskrun` itself: its names resolve on first use, so it loa
 ROOMS_OF = {
     "click": "cli",
     "rich": "report cli",
-    "trio": "link workers schedule jobqueue execute run",
+    "trio": "link workers schedule jobqueue execute run",  # and in MODULES_OF
     "tomli": "config",
     # Not in frames and host: a host is forked before anything is imported, and starts with the standard library alone.
     "msgspec": "model events config output worker resolve record plan workers report schedule jobqueue execute run cli",
@@ -45,6 +45,8 @@ ROOMS_OF = {
     "distributed": "execute",
     "uvloop": "",
 }
+# Single modules beside the rooms: only workers whose handlers ask for trio load these.
+MODULES_OF = {"trio": ("taskrun.worker.async_contract", "taskrun.worker.async_serving")}
 NEW_IN_STDLIB = frozenset({"annotationlib"})  # 3.14
 VALUES = frozenset({"Value", "Event", "model.Value"})
 BANNED = ("manager", "handler", "helper", "util", "utils", "context")
@@ -186,7 +188,7 @@ def strangers(package: Package) -> list[str]:
             continue
         if library not in ROOMS_OF:
             wrong.append(f"{library} is no dependency: {each.place}")
-        elif room(each.module) not in ROOMS_OF[library].split():
+        elif room(each.module) not in ROOMS_OF[library].split() and each.module not in MODULES_OF.get(library, ()):
             wrong.append(f"{room(each.module)} imports {library}, which lives in {ROOMS_OF[library]}: {each.place}")
     return wrong
 

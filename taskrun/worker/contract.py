@@ -247,7 +247,44 @@ class Handled:
         self.function = function
 
 
-class Handlers(Generic[S]):
+class Declared:
+    """The handlers of a module, and what is around them: what the two sorts of ``Handlers`` have in common."""
+
+    def __init__(self, state: Callable[[], Any] | None, middleware: tuple[Callable[..., Any], ...]) -> None:
+        self.state = state
+        self.middleware = middleware
+        self.by_name: dict[str, Handled] = {}
+
+    def declare(self, kind: type[Request[Any]], function: Callable[..., Any]) -> None:
+        """Makes a function the handler of a request class.
+
+        Raises:
+            ContractMistake: It is no request class, it has a handler already, or the function cannot take a request.
+        """
+        operation = self.free(kind)
+        wanted = 1 if self.state is None else 2
+        try:
+            inspect.signature(function).bind(*range(wanted))
+        except TypeError:
+            words = "the request" if wanted == 1 else "the request and the state"
+            raise ContractMistake(f"the handler of `{operation.name}` must take {words}, by position") from None
+        except ValueError:
+            pass  # it does not tell
+        self.by_name[operation.name] = Handled(operation, function)
+
+    def free(self, kind: type[Request[Any]]) -> Operation:
+        """The operation of a request class that has no handler.
+
+        Raises:
+            ContractMistake: It has one, or is no request class.
+        """
+        operation = operation_of(kind)
+        if operation.name in self.by_name:
+            raise ContractMistake(f"`{operation.name}` has two handlers")
+        return operation
+
+
+class Handlers(Declared, Generic[S]):
     """What a worker can do; a module of the user's has one, and a pool is opened by its name.
 
     Args:
@@ -280,9 +317,7 @@ class Handlers(Generic[S]):
         *,
         middleware: tuple[Callable[[Any, Callable[[Any], Any]], Any], ...] = (),
     ) -> None:
-        self.state = state
-        self.middleware = middleware
-        self.by_name: dict[str, Handled] = {}
+        super().__init__(state, middleware)
 
     @overload
     def on(  # type: ignore[overload-overlap]  # nobody's state is a Stateless
@@ -299,22 +334,12 @@ class Handlers(Generic[S]):
             ContractMistake: It is no request class, it has a handler already, or the function cannot take a
                 request, or is async.
         """
-        operation = operation_of(kind)
-        if operation.name in self.by_name:
-            raise ContractMistake(f"`{operation.name}` has two handlers")
+        operation = self.free(kind)
 
         def declare(function: Callable[..., T]) -> Callable[..., T]:
             if inspect.iscoroutinefunction(function):
-                raise ContractMistake(f"the handler of `{operation.name}` is async; handlers are plain functions")
-            wanted = 1 if self.state is None else 2
-            try:
-                inspect.signature(function).bind(*range(wanted))
-            except TypeError:
-                words = "the request" if wanted == 1 else "the request and the state"
-                raise ContractMistake(f"the handler of `{operation.name}` must take {words}, by position") from None
-            except ValueError:
-                pass  # it does not tell
-            self.by_name[operation.name] = Handled(operation, function)
+                raise ContractMistake(f"the handler of `{operation.name}` is async: that takes `AsyncHandlers`")
+            self.declare(kind, function)
             return function
 
         return declare

@@ -21,11 +21,13 @@ class Hello(Value, frozen=True, kw_only=True, array_like=True, tag="hello"):
         operations: Digest by name.
         mistake: Its module could not be imported, or has no handlers of that name.
         failure: Its state could not be made.
+        runs_trio: Its handlers may be async: asked for its stack, it tells its tasks' after that of its thread.
     """
 
     operations: dict[str, str] = {}
     mistake: wire.Mistake | None = None
     failure: wire.Failure | None = None
+    runs_trio: bool = False
 
 
 class Ask(Value, frozen=True, kw_only=True, array_like=True, tag="ask"):
@@ -63,6 +65,9 @@ class Moved(Value, frozen=True, kw_only=True, array_like=True, tag="moved"):
     total: float | None
     message: str
 
+
+TASKS = "Trio task"
+"""How the stack of a task begins on the stderr of a worker that runs trio."""
 
 ToWorker: TypeAlias = Ask | Leave
 FromWorker: TypeAlias = Hello | Answer | Refusal | Moved

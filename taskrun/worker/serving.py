@@ -1,4 +1,4 @@
-"""A worker of a pool: loads the handlers, makes its state, and answers requests until nothing more comes.
+"""A worker of a pool: makes its state, and answers requests until nothing more comes.
 
 One request after the other, in the order in which they came. It never raises because of a request.
 """
@@ -8,42 +8,35 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sys
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from taskrun.worker import contract, failures, requests, session, targets, wire
+from taskrun.worker import contract, failures, requests, session, wire
 from taskrun.worker.session import Speaker
 from taskrun.worker.stopping import Cancelled, interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taskrun.worker.contract import Handled, Handlers
+    from taskrun.worker.contract import Declared
     from taskrun.worker.session import Session
 
 
-def serve(channel: Session, target: str) -> int:
+def serve(channel: Session, handlers: Declared) -> int:
     """Serves to the end of the channel, or until a stop was asked for; returns the exit status."""
-    try:
-        handlers = _load(target)
-    except targets.TargetMistake as mistake:
-        channel.send_frame(requests.encode(requests.Hello(mistake=mistake.mistake)))
-        return 1
     with contextlib.ExitStack() as stack:
         try:
             arguments = () if handlers.state is None else (stack.enter_context(handlers.state()),)
         except BaseException as error:  # noqa: BLE001 - the user's, whatever it is
             channel.send_frame(requests.encode(requests.Hello(failure=failures.describe(error))))
             return 1
-        operations = {name: handled.operation.digest for name, handled in handlers.by_name.items()}
-        channel.send_frame(requests.encode(requests.Hello(operations=operations)))
-        speaker = _RequestSpeaker(channel)
+        channel.send_frame(requests.encode(hello(handlers)))
+        speaker = RequestSpeaker(channel)
         session.begin(speaker)
         try:
-            status = _Server(channel, speaker, handlers, arguments).run()
+            status = Server(channel, speaker, handlers, arguments).run()
         finally:
             session.begin(None)
         if status is not None:
@@ -55,28 +48,13 @@ def serve(channel: Session, target: str) -> int:
 _kept: list[object] = []
 
 
-def _load(target: str) -> Handlers[Any]:
-    """The handlers of that name.
-
-    Raises:
-        TargetMistake: The import failed, or there are no handlers of that name.
-    """
-    module, name = targets.split(target)
-    targets.import_module(module)
-    found: Any = sys.modules[module]
-    for part in name.split("."):
-        if not hasattr(found, part):
-            hint = targets.nearest(part, [each for each in vars(found) if not each.startswith("_")])
-            text = f"module `{module}` has no `{name}`"
-            raise targets.TargetMistake(wire.Mistake(type="not-found", message=text, hint=hint))
-        found = getattr(found, part)
-    if not isinstance(found, contract.Handlers):
-        text = f"`{target}` is a `{type(found).__qualname__}` and no `taskrun.workers.Handlers`"
-        raise targets.TargetMistake(wire.Mistake(type="not-handlers", message=text))
-    return found
+def hello(handlers: Declared, *, runs_trio: bool = False) -> requests.Hello:
+    """What a worker says once it is ready."""
+    operations = {name: each.operation.digest for name, each in handlers.by_name.items()}
+    return requests.Hello(operations=operations, runs_trio=runs_trio)
 
 
-class _RequestSpeaker(Speaker):
+class RequestSpeaker(Speaker):
     """What the handler of the request in hand says."""
 
     def __init__(self, channel: Session) -> None:
@@ -108,18 +86,28 @@ class _RequestSpeaker(Speaker):
         return requests.Moved(id=self._request, done=done, total=total, message=message)
 
 
-class _Server:
+class Server:
     """The loop over requests."""
 
     def __init__(
-        self, channel: Session, speaker: _RequestSpeaker, handlers: Handlers[Any], arguments: tuple[Any, ...]
+        self, channel: Session, speaker: RequestSpeaker, handlers: Declared, arguments: tuple[Any, ...]
     ) -> None:
-        self._channel = channel
-        self._speaker = speaker
+        self.channel = channel
+        self.speaker = speaker
         self._calls = {
-            name: (handled, _wrapped(handled, handlers.middleware, arguments))
+            name: (handled, self.wrapped(handled.function, handlers.middleware, arguments))
             for name, handled in handlers.by_name.items()
         }
+
+    @staticmethod
+    def wrapped(
+        function: Callable[..., Any], middleware: tuple[Callable[..., Any], ...], arguments: tuple[Any, ...]
+    ) -> Callable[[Any], Any]:
+        """A handler as a function of the request alone, inside its middleware."""
+        call: Callable[[Any], Any] = (lambda request: function(request, *arguments)) if arguments else function
+        for layer in reversed(middleware):
+            call = functools.partial(_through, layer, call)
+        return call
 
     def run(self) -> int | None:
         """Until nothing more comes, or a stop was asked for; an exit status in a process that a handler has forked."""
@@ -131,9 +119,9 @@ class _Server:
                     return None
                 answer = self._carry_out(message)
                 if os.getpid() != worker:
-                    return _end_of_fork(answer)
-                self._speaker.flush()
-                if not self._channel.send_frame(requests.encode(answer)) or interruption.signal:
+                    return end_of_fork(answer)
+                self.speaker.flush()
+                if not self.channel.send_frame(requests.encode(answer)) or interruption.signal:
                     return None
         return None
 
@@ -143,7 +131,7 @@ class _Server:
         try:
             interruption.allow()
             try:
-                return self._channel.receive_bytes(appetite)
+                return self.channel.receive_bytes(appetite)
             finally:
                 interruption.forbid()
         except Cancelled:
@@ -151,6 +139,18 @@ class _Server:
             return b""
 
     def _carry_out(self, ask: requests.Ask) -> requests.Answer | requests.Refusal:
+        prepared = self.prepare(ask)
+        if isinstance(prepared, requests.Refusal):
+            return prepared
+        call, request = prepared
+        try:
+            return requests.Answer(id=ask.id, body=body(interruptible(call, request)))
+        except BaseException as error:  # noqa: BLE001 - a handler may raise anything
+            interruption.forbid()
+            return refusal(ask, error)
+
+    def prepare(self, ask: requests.Ask) -> tuple[Callable[[Any], Any], Any] | requests.Refusal:
+        """The handler, the request, and its clock started; or why there is none."""
         known = self._calls.get(ask.operation)
         if known is None:
             names = ", ".join(f"`{name}`" for name in self._calls) or "nothing"
@@ -161,21 +161,26 @@ class _Server:
             request = handled.operation.decode_request(ask.body)
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             return requests.Refusal(id=ask.id, failure=wire.Failure(kind="arguments", message=str(error)))
-        self._speaker.turn_to(ask)
-        try:
-            interruption.allow()
-            try:
-                value = call(request)
-            finally:
-                interruption.forbid()
-            return requests.Answer(id=ask.id, body=_body(value))
-        except BaseException as error:  # noqa: BLE001 - a handler may raise anything
-            interruption.forbid()
-            kind = "cancelled" if isinstance(error, Cancelled) else "exception"
-            return requests.Refusal(id=ask.id, failure=failures.describe(error, kind))
+        self.speaker.turn_to(ask)
+        return call, request
 
 
-def _end_of_fork(answer: requests.Answer | requests.Refusal) -> int:
+def interruptible(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls a function of the user's, in which a stop is raised; after it none is."""
+    interruption.allow()
+    try:
+        return function(*arguments)
+    finally:
+        interruption.forbid()
+
+
+def refusal(ask: requests.Ask, error: BaseException) -> requests.Refusal:
+    """The handler of ``ask`` has raised."""
+    kind = "cancelled" if isinstance(error, Cancelled) else "exception"
+    return requests.Refusal(id=ask.id, failure=failures.describe(error, kind))
+
+
+def end_of_fork(answer: requests.Answer | requests.Refusal) -> int:
     """A process that a handler forked has come out of it: it answers for nobody, and ends as any Python program."""
     if isinstance(answer, requests.Answer):
         return 0
@@ -183,23 +188,17 @@ def _end_of_fork(answer: requests.Answer | requests.Refusal) -> int:
     return 1
 
 
-def _body(value: object) -> msgspec.Raw:
+def body(value: object) -> msgspec.Raw:
+    """What a handler returned, as it is sent.
+
+    Raises:
+        TypeError: It cannot be.
+    """
     try:
         return msgspec.Raw(contract.encode(value))
     except contract.ContractMistake as mistake:
         text = f"its result cannot be sent back: {mistake}"
         raise TypeError(text) from None
-
-
-def _wrapped(
-    handled: Handled, middleware: tuple[Callable[..., Any], ...], arguments: tuple[Any, ...]
-) -> Callable[[Any], Any]:
-    """The handler as a function of the request alone, inside its middleware."""
-    function = handled.function
-    call: Callable[[Any], Any] = (lambda request: function(request, *arguments)) if arguments else function
-    for layer in reversed(middleware):
-        call = functools.partial(_through, layer, call)
-    return call
 
 
 def _through(layer: Callable[..., Any], call: Callable[[Any], Any], request: Any) -> Any:

@@ -177,6 +177,10 @@ class Session(Speaker):
             finally:
                 self._in_frame = False
 
+    def fileno(self) -> int:
+        """The descriptor of the channel, for who waits for it."""
+        return self._socket.fileno()
+
     def receive_bytes(self, most: int) -> bytes:
         """Waits for bytes of frames that are not ``wire``'s; empty: the runner has closed the channel."""
         try:

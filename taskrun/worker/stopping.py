@@ -13,6 +13,7 @@ from _thread import get_ident
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
@@ -35,11 +36,13 @@ class Interruption:
     Attributes:
         signal: The signal that asked first; 0: none has.
         asked: The function has called ``cancelled()``, so nothing is raised.
+        told: Called when a stop is asked for, in the main thread between any two instructions.
     """
 
     def __init__(self) -> None:
         self.signal = 0
         self.asked = False
+        self.told: Callable[[], None] | None = None
         self._raised = False
         self._waiting = False
         self._depth = 1
@@ -73,6 +76,8 @@ class Interruption:
             return
         if not self.signal:
             self.signal = number
+        if self.told is not None:
+            self.told()
         self._raise_if_due()
 
     def __enter__(self) -> None:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import gc
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import msgspec
 
 from taskrun.worker import encoding, failures, session, system, targets, wire
 from taskrun.worker.convert import bind, prepare
+from taskrun.worker.leaving import leave
 from taskrun.worker.session import Session, complain
 from taskrun.worker.stopping import Cancelled, interruption
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 BROKEN = 70
 """Exit status of a worker that failed by our own fault (EX_SOFTWARE)."""
@@ -84,10 +81,10 @@ def serve(channel: Session) -> int:
         return 0  # the runner has thought better of it, or is gone
     worker = os.getpid()
     if isinstance(call, wire.Serve):
-        from taskrun.worker import serving  # most workers belong to no pool
+        from taskrun.worker import loading  # most workers belong to no pool
 
-        status = serving.serve(channel, call.target)
-        _leave()
+        status = loading.serve(channel, call.target)
+        leave()
         return status
     session.begin(channel)
     answer = carry_out(call, channel)
@@ -98,7 +95,7 @@ def serve(channel: Session) -> int:
     session.begin(None)
     if not heard:
         complain("the task closed its channel to the runner (descriptor 3): its result is lost")
-    _leave()
+    leave()
     return _status(answer) or (0 if heard else 1)
 
 
@@ -106,7 +103,7 @@ def _end_of_fork(answer: wire.Result | wire.Failure) -> int:
     """A process that the function forked has come out of it: it ends as any Python program, and answers for nobody."""
     if isinstance(answer, wire.Failure):
         session.show(answer.traceback)  # as Python does
-    _leave()
+    leave()
     return _status(answer)
 
 
@@ -214,26 +211,3 @@ def _warn_of_threads(channel: Session) -> None:
         names = ", ".join(thread.name for thread in others[:5]) + (", ..." if len(others) > 5 else "")
         text = f"{len(others)} thread{'s' * (len(others) != 1)} still running: {names}"
         channel.send(wire.Message(level="warning", text=text))
-
-
-def _leave() -> None:
-    """What Python does at the end of a program, but for waiting: for threads, or for children of multiprocessing."""
-    pools = sys.modules.get("multiprocessing.util")
-    steps: list[Callable[[], object]] = [atexit._run_exitfuncs, _flush, system.flush_c_streams]  # noqa: SLF001 - no other way
-    if pools is not None:
-        # Its own exit function would join children: the host sees to those. What it keeps are pools and managers.
-        atexit.unregister(getattr(pools, "_exit_function", None))  # type: ignore[arg-type]  # None matches nothing
-        steps.insert(0, lambda: pools._run_finalizers(0))  # noqa: SLF001 - a failure is told below
-    for step in steps:
-        try:
-            step()
-        except BaseException as error:  # noqa: BLE001 - one that fails must not keep the others from running
-            complain(failures.describe(error).traceback)
-
-
-def _flush() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (AttributeError, OSError, ValueError):
-            continue  # closed, replaced or full: nothing can be said there

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from taskrun.worker.async_contract import AsyncHandlers
     from taskrun.worker.contract import ContractMistake, Handlers, Request
     from taskrun.workers.errors import (
         HandlerFailed,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from taskrun.workers.settings import Moved, Restarts, RetryOnCrash, Statistics, Timeouts
 
 _HOMES = {
+    "worker.async_contract": ("AsyncHandlers",),
     "worker.contract": ("ContractMistake", "Handlers", "Request"),
     "workers.errors": (
         "HandlerFailed",
@@ -42,6 +44,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AsyncHandlers",
     "ContractMistake",
     "Done",
     "HandlerFailed",

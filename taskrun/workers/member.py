@@ -114,6 +114,7 @@ class Member:
         self._frames = requests.Frames(requests.FromWorker)
         self._outbox: Outbox | None = None
         self._beginning = trio.CancelScope()
+        self._stack_mark = b"most recent call first"
 
     # --- life
 
@@ -167,6 +168,8 @@ class Member:
             text = f"the worker's state could not be made: {hello.failure.message}"
             raise WorkerStartFailed("state", text, hello.failure.traceback)
         self.operations = hello.operations
+        if hello.runs_trio:
+            self._stack_mark = requests.TASKS.encode()
 
     async def _fork(self) -> None:
         place = self._place
@@ -343,7 +346,7 @@ class Member:
         if self.process is None:
             return ""
         self._place.link.dump(self.process)
-        await self.stderr.await_stack(_DUMP)
+        await self.stderr.await_stack(self._stack_mark, _DUMP)
         self._place.link.kill(self.process)
         return str(self.stderr)
 

@@ -44,11 +44,11 @@ class Stderr:
             os.close(reading)
             self.ended.set()
 
-    async def await_stack(self, patience: float) -> None:
-        """Waits until a stack has come that was asked for just now, or so many seconds are over."""
+    async def await_stack(self, mark: bytes, patience: float) -> None:
+        """Waits until a stack, with this in it, has come that was asked for just now, or so many seconds are over."""
         before = self._seen
         with trio.move_on_after(patience):
-            while b"most recent call first" not in self._tail[-max(self._seen - before, 1) :]:  # noqa: ASYNC110 - once in a life
+            while mark not in self._tail[-max(self._seen - before, 1) :]:  # noqa: ASYNC110 - once in a life
                 await trio.sleep(0.005)
             await trio.sleep(0.01)  # for the rest of it
 

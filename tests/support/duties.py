@@ -130,6 +130,13 @@ class Fork(Request[int]):
 
 
 @dataclass(frozen=True)
+class Loaded(Request[bool]):
+    """Whether the worker has imported a module."""
+
+    module: str
+
+
+@dataclass(frozen=True)
 class Unhandled(Request[None]):
     """Nobody handles it."""
 
@@ -334,3 +341,8 @@ def fork(request: Fork, _state: State) -> int:
         os.setsid()
         time.sleep(600)
     return os.getpid()
+
+
+@handlers.on(Loaded)
+def loaded(request: Loaded, _state: State) -> bool:
+    return request.module in sys.modules

@@ -16,10 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from taskrun.worker import contract
+from taskrun.worker.async_contract import AsyncHandlers
 from taskrun.worker.contract import ContractMistake, Handlers, Operation, Request, encode, operation_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
 T = TypeVar("T")
 FOLDER = Path("folder")
@@ -280,13 +281,37 @@ async def asynchronous(_request: object) -> int:
         (lambda: 1, "the handler of `Count` must take the request, by position"),
         (lambda _request, _state: 1, "the handler of `Count` must take the request, by position"),
         (lambda *, request: request, "the handler of `Count` must take the request, by position"),
-        (asynchronous, "the handler of `Count` is async; handlers are plain functions"),
+        (asynchronous, "the handler of `Count` is async: that takes `AsyncHandlers`"),
     ],
 )
 def test_what_cannot_be_a_handler_is_said(function: Callable[..., int], why: str):
     with pytest.raises(ContractMistake) as caught:
         Handlers().on(Count)(function)
     assert str(caught.value) == why
+
+
+async def yielding(_request: object) -> AsyncIterator[int]:
+    yield 1
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        (lambda: 1, "the handler of `Count` must take the request, by position"),
+        (yielding, "the handler of `Count` yields: a request has one result"),
+    ],
+)
+def test_what_cannot_be_an_async_handler_is_said(function: Callable[..., Any], why: str):
+    with pytest.raises(ContractMistake) as caught:
+        AsyncHandlers().on(Count)(function)
+    assert str(caught.value) == why
+
+
+def test_async_handlers_are_functions_of_either_sort():
+    handlers = AsyncHandlers()
+    assert handlers.on(Count)(asynchronous) is asynchronous
+    with pytest.raises(ContractMistake, match="`Count` has two handlers"):
+        handlers.on(Count)
 
 
 def test_a_handler_beside_a_state_takes_both():

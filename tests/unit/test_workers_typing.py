@@ -19,10 +19,10 @@ CONTRACT = """
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Generator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from taskrun.workers import Handlers, Moved, Pool, Request, RetryOnCrash, Timeouts, open_pool, open_worker
+from taskrun.workers import AsyncHandlers, Handlers, Moved, Pool, Request, RetryOnCrash, Timeouts, open_pool, open_worker
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,16 @@ def open_state() -> Generator[State]:
     yield State()
 
 
+@asynccontextmanager
+async def open_async_state() -> AsyncIterator[State]:
+    yield State()
+
+
 handlers = Handlers(state=open_state)
 stateless = Handlers()
+waiting = AsyncHandlers(state=open_async_state)
+waiting_plainly = AsyncHandlers(state=open_state)
+waiting_stateless = AsyncHandlers()
 
 
 @handlers.on(Resize)
@@ -78,6 +86,26 @@ def forget(request: Forget) -> None:
     pass
 
 
+@waiting.on(Resize)
+async def resize_later(request: Resize, state: State) -> Resized:
+    return Resized(request.path)
+
+
+@waiting.on(Find)
+def find(request: Find, state: State) -> str | None:
+    return None
+
+
+@waiting_plainly.on(Forget)
+async def forget_later(request: Forget, state: State) -> None:
+    pass
+
+
+@waiting_stateless.on(Count)
+async def count_later(request: Count) -> int:
+    return 1
+
+
 async def later() -> AsyncIterator[Resize]:
     yield Resize("later")
 """
@@ -87,6 +115,14 @@ RIGHT = """
 reveal_type(handlers)  #: Handlers[State]
 reveal_type(resize)  #: (Resize, State) -> Resized
 reveal_type(count)  #: (Count) -> int
+reveal_type(waiting)  #: AsyncHandlers[State]
+reveal_type(waiting_plainly)  #: AsyncHandlers[State]
+
+
+async def directly() -> None:
+    reveal_type(await resize_later(Resize("a"), State()))  #: Resized
+    reveal_type(await count_later(Count()))  #: int
+    reveal_type(find(Find(), State()))  #: str | None
 
 
 async def main() -> None:
@@ -144,6 +180,41 @@ def takes_a_state_that_is_not_there(request: Count, state: State) -> int:
     return 1
 
 
+@handlers.on(Resize)  # wrong
+async def is_async(request: Resize, state: State) -> Resized:
+    return Resized("")
+
+
+@waiting.on(Resize)  # wrong
+async def returns_something_else_later(request: Resize, state: State) -> int:
+    return 1
+
+
+@waiting.on(Resize)  # wrong
+async def takes_another_request_later(request: Count, state: State) -> Resized:
+    return Resized("")
+
+
+@waiting.on(Resize)  # wrong
+async def takes_no_state_later(request: Resize) -> Resized:
+    return Resized("")
+
+
+@waiting.on(Resize)  # wrong
+async def yields(request: Resize, state: State) -> AsyncIterator[Resized]:
+    yield Resized("")
+
+
+@waiting_stateless.on(Count)  # wrong
+async def takes_a_state_that_is_not_there_later(request: Count, state: State) -> int:
+    return 1
+
+
+@waiting_stateless.on(Count)  # wrong
+def returns_text(request: Count) -> str:
+    return ""
+
+
 @handlers.on(int)  # wrong
 def handles_no_request(request: int, state: State) -> int:
     return 1
@@ -160,6 +231,8 @@ async def main(pool: Pool) -> None:
         print(done.request.path, text)  # wrong
 
 
+AsyncHandlers(state=State)  # wrong
+Handlers(state=open_async_state)  # wrong
 open_pool("images:handlers", size="4")  # wrong
 open_worker("images:handlers", size=3)  # wrong
 open_worker("images:handlers", timeouts=5)  # wrong
