@@ -60,10 +60,11 @@ class Kinship:
             self._note(seen, leader)
         return found
 
-    def left_of(self, leader: Leader, strays: list[Seen]) -> tuple[list[Seen], bool]:
-        """Which of ``strays`` (parents first) are the leader's and alive; and whether one was too young to say."""
+    def sort(self, strays: list[Seen]) -> tuple[dict[int, list[Seen]], bool]:
+        """The live ones of ``strays`` (parents first) by their leader's pid; and whether one was too young to say."""
         owners: dict[int, Leader] = {}
-        left, unsure = [], False
+        left: dict[int, list[Seen]] = {}
+        unsure = False
         for seen in strays:
             if seen.dead or seen.pid in self._leaders:
                 continue
@@ -73,8 +74,7 @@ class Kinship:
                 continue
             owners[seen.pid] = owner
             self._note(seen, owner)
-            if owner is leader:
-                left.append(seen)
+            left.setdefault(owner.pid, []).append(seen)
         if len(self._foreign) > 2 * len(strays) + _FORGET:  # most of them are dead
             alive = {seen.pid for seen in strays}
             self._foreign = {pid: known for pid, known in self._foreign.items() if pid in alive}

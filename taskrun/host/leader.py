@@ -19,7 +19,6 @@ class Leader:
         alone: No other attempt and no template was alive at any time since it began: a stray can only be its own.
         exited: It is a zombie, which we keep until nothing of the attempt is alive.
         asked: The runner asked it to stop: what outlives it has until the runner's ``kill``.
-        looking: A look at what has outlived it is due.
         killing: All of it is being killed.
         doubt_at: When what cannot be told from a stranger counts as one; ``None``: there is no such thing.
         leak_at: When what has outlived it is killed; ``None``: nothing has, so far.
@@ -39,7 +38,6 @@ class Leader:
         "kin",
         "leak_at",
         "leaked",
-        "looking",
         "mark",
         "pid",
         "start",
@@ -55,7 +53,6 @@ class Leader:
         self.alone = False
         self.exited = False
         self.asked = False
-        self.looking = False
         self.killing = False
         self.doubt_at: float | None = None
         self.leak_at: float | None = None

@@ -64,7 +64,8 @@ class Loop:
             ready = self._readers.get(fd)
             if ready is not None:  # an earlier callback of this round may have closed it
                 ready()
-        while self._timers and self._timers[0][0] <= now():
+        due = now()  # what is set, and comes due, while these are called has to wait: requests come first
+        while self._timers and self._timers[0][0] <= due:
             heapq.heappop(self._timers)[2]()
 
     def _wait(self) -> int | None:

@@ -23,6 +23,7 @@ DOUBT = 0.2  # seconds in which it must have shown whose a process is that has j
 GIVE_UP = 5.0  # seconds of killing, after which a process counts as unkillable
 _HAS_WAITID = hasattr(os, "waitid")  # macOS before Python 3.13 has none
 _BURST = 0.02  # seconds that one round of killing may keep the host from its other duties
+_NEVER = float("inf")
 _SETTLED = 0.003  # seconds without anything new after which such a round is over
 
 Ended = tuple[int | None, float, int, "list[LeftOver]", "list[LeftOver]"]
@@ -57,6 +58,8 @@ class Reaper:
         self._others: dict[int, Callable[[], None]] = {}
         self._own: set[int] = set()
         self._hopeless: dict[int, int] = {}  # what no kill has helped against: pid to start time
+        self._look_at = _NEVER  # when what has outlived leaders is looked at again
+        self._kill_at = _NEVER  # when the next round of killing is
 
     # --- who is ours ---
 
@@ -88,13 +91,16 @@ class Reaper:
         """Finds the children that have ended. For SIGCHLD, which tells neither who nor how many."""
         if self._look_quickly():
             return
+        new: list[Leader] = []
         for pid in list(self._own):
-            if self._platform.exited(pid):
-                self._exited(pid)
-        if self._reap_strangers():
-            for leader in list(self.leaders.values()):
-                if leader.exited and not leader.killing:
-                    self._settle(leader)
+            leader = self._by_pid.get(pid)
+            if leader is None or leader.killing:
+                if self._platform.exited(pid):
+                    self._exited(pid)
+            elif not leader.exited and self._platform.exited(pid):
+                leader.exited = True
+                new.append(leader)
+        self._settle(self._waiting() if self._reap_strangers() else new)
 
     def _look_quickly(self) -> bool:
         """The way without a kept zombie; False: there is one, and it hides the others from P_ALL."""
@@ -117,9 +123,9 @@ class Reaper:
             if not leader.exited:
                 leader.exited = True
                 if not leader.killing:
-                    self._settle(leader)
+                    self._settle([leader])
                 else:
-                    self._kill_round(leader)
+                    self._kill_later(0.0)
             return leader.id not in self.leaders
         other = self._others.get(pid)
         if other is not None:
@@ -138,8 +144,12 @@ class Reaper:
 
     # --- what outlives a leader ---
 
-    def _left(self, leader: Leader) -> tuple[list[Seen], bool]:
-        """What is alive of an attempt beside its leader; and whether that may not be all.
+    def _waiting(self) -> list[Leader]:
+        """The dead leaders that something has outlived."""
+        return [leader for leader in self.leaders.values() if leader.exited and not leader.killing]
+
+    def _left(self, leaders: list[Leader]) -> tuple[dict[int, list[Seen]], bool]:
+        """What is alive of attempts beside their leaders, by the leaders' pids; and whether that may not be all.
 
         An empty list of strays is the whole truth, since all that lives below us has some child of ours as its
         ancestor. Where one was found dead, it may have left a child after the list was made: look again.
@@ -147,16 +157,14 @@ class Reaper:
         until = now() + _BURST
         dead: set[int] = set()
         while strays := self.strays():
-            left, unsure = self.kin.left_of(leader, strays)
-            if left or unsure:
-                return left, unsure
+            left, unsure = self.kin.sort(strays)
             died = {seen.pid for seen in strays if seen.dead} - dead
-            if not died:
-                return [], False
+            if unsure or not died or any(leader.pid in left for leader in leaders):
+                return left, unsure or bool(died)
             if now() >= until:
-                return [], True
+                return left, True
             dead |= died
-        return [], False
+        return {}, False
 
     def _doubted(self, leader: Leader, left: list[Seen]) -> bool:
         """Nothing is left for certain, but for so long already that there was always something which nobody knows.
@@ -170,35 +178,51 @@ class Reaper:
             leader.doubt_at = now() + DOUBT
         return leader.doubt_at is not None and now() >= leader.doubt_at
 
-    def _settle(self, leader: Leader) -> None:
-        """The leader is dead: the attempt has ended if nothing else of it lives; else that has some time left."""
-        left, unsure = self._left(leader)
+    def _settle(self, leaders: list[Leader]) -> None:
+        """The leaders are dead: an attempt has ended if nothing else of it lives; else that has some time left.
+
+        One look serves them all. It takes as long as there are strays, and so the next one is the later the more.
+        """
+        if not leaders:
+            return
+        began = now()
+        left, unsure = self._left(leaders)
+        delays = [self._settle_one(leader, left.get(leader.pid, []), unsure=unsure) for leader in leaders]
+        delay = min((each for each in delays if each is not None), default=None)
+        if delay is not None:
+            self._look_later(max(delay, now() - began))
+
+    def _settle_one(self, leader: Leader, left: list[Seen], *, unsure: bool) -> float | None:
+        """Buries or kills it, or returns in how many seconds to look again."""
         if not left and not unsure:
             self._bury(leader)
-            return
+            return None
         if self._doubted(leader, left):
             self.kill(leader)  # which finds more than a look does
-            return
-        delay = 0.05
-        if left and not leader.asked:
-            if leader.leak_at is None:
-                leader.leak_at = now() + LEAK_WINDOW
-            elif now() >= leader.leak_at:
-                leader.leaked = name_all(self._platform, left)
-                self.kill(leader)
-                return
-            delay = max(0.002, min(0.02, leader.leak_at - now()))
-        elif not left:
-            delay = 0.002
-        if not leader.looking:
-            leader.looking = True
-            self._loop.after(delay, lambda: self._settle_again(leader))
+            return None
+        if not left:
+            return 0.002
+        if leader.asked:
+            return 0.05
+        if leader.leak_at is None:
+            leader.leak_at = now() + LEAK_WINDOW
+        elif now() >= leader.leak_at:
+            leader.leaked = name_all(self._platform, left)
+            self.kill(leader)
+            return None
+        return max(0.002, min(0.02, leader.leak_at - now()))
 
-    def _settle_again(self, leader: Leader) -> None:
-        leader.looking = False
-        if leader.id in self.leaders and not leader.killing:
+    def _look_later(self, delay: float) -> None:
+        at = now() + delay
+        if at < self._look_at:
+            self._look_at = at
+            self._loop.after(delay, lambda: self._look_again(at))
+
+    def _look_again(self, at: float) -> None:
+        if at == self._look_at:  # else a sooner look has taken its place
+            self._look_at = _NEVER
             self._reap_strangers()
-            self._settle(leader)
+            self._settle(self._waiting())
 
     # --- signals ---
 
@@ -219,7 +243,8 @@ class Reaper:
 
     def _outside(self, leader: Leader) -> list[Seen]:
         """What belongs to the attempt but is not in its leader's group."""
-        strays, _unsure = self._left(leader)
+        left, _unsure = self._left([leader])
+        strays = left.get(leader.pid, [])
         return [seen for seen in self.kin.below(leader) + strays if seen.group != leader.pid]
 
     def _is_of_a_run_within(self, seen: Seen, leader: Leader) -> bool:
@@ -232,42 +257,62 @@ class Reaper:
             return
         leader.killing = True
         leader.give_up = now() + GIVE_UP
-        self._kill_round(leader)
-
-    def _kill_round(self, leader: Leader) -> None:
-        """Kills all there is; comes back until there is nothing, or it is hopeless."""
         self._freeze(leader)
         _signal_group(leader.pid, signal.SIGKILL)
-        self._snipe(leader)
-        left, unsure = self._left(leader)
+        self._kill_later(0.0)
+
+    def _kill_later(self, delay: float) -> None:
+        at = now() + delay
+        if at < self._kill_at:
+            self._kill_at = at
+            self._loop.after(delay, lambda: self._kill_round(at))
+
+    def _kill_round(self, at: float) -> None:
+        """Kills all there is of all that is to die; comes back until there is nothing, or it is hopeless."""
+        if at != self._kill_at:
+            return  # a sooner one has taken its place
+        self._kill_at = _NEVER
+        began = now()
+        leaders = [leader for leader in self.leaders.values() if leader.killing]
+        for leader in leaders:
+            self._freeze(leader)
+            _signal_group(leader.pid, signal.SIGKILL)
+        self._snipe(leaders)
+        left, unsure = self._left(leaders)
+        for leader in leaders:
+            self._kill_one(leader, left.get(leader.pid, []), unsure=unsure)
+        if any(leader.killing for leader in self.leaders.values()):
+            self._kill_later(max(0.002, now() - began))  # a round must not be all of our work
+
+    def _kill_one(self, leader: Leader, left: list[Seen], *, unsure: bool) -> None:
         unsure = unsure and not self._doubted(leader, left)
-        left += self.kin.below(leader)  # a leader that does not die has not lost its children to us
+        left = left + self.kin.below(leader)  # a leader that does not die has not lost its children to us
         for seen in left:
             self._platform.signal(seen, signal.SIGKILL)
         leader.exited = leader.exited or self._platform.exited(leader.pid) is True
         self._reap_strangers()
         if leader.exited and not left and not unsure:
             self._bury(leader)
-        elif now() < leader.give_up:
-            self._loop.after(0.002, lambda: self._kill_again(leader))
-        else:
+        elif now() >= leader.give_up:
             self._give_up(leader, left)
 
-    def _snipe(self, leader: Leader) -> None:
-        """Kills adopted children of the attempt the moment they come, for a short while.
+    def _snipe(self, leaders: list[Leader]) -> None:
+        """Kills adopted children of the attempts the moment they come, for a short while.
 
         Processes that fork and exit all the time live for less than a careful look at all of them would take. By its
         mark, or where nobody else can be its owner, one is known in microseconds; and a child's pid is pinned.
         """
-        if not self._platform.adopts:
+        if not self._platform.adopts or not leaders:
             return
+        alone = any(leader.alone for leader in leaders)  # then it is the only one
+        marks = {leader.mark for leader in leaders}
         until = now() + _BURST
         news = now()
         hit: set[int] = set()
         strangers: set[int] = set()
         while now() < until and now() - news < _SETTLED:  # one that does not die is not waited for here
             for pid in self._platform.children() - self._own - hit - strangers:
-                if leader.alone or leader.mark in marks_of(self._platform.environ(pid) or b""):
+                if alone or not marks.isdisjoint(marks_of(self._platform.environ(pid) or b"")):
                     kill_child(pid)
                     hit.add(pid)
                     news = now()
@@ -280,10 +325,6 @@ class Reaper:
                 for pid in gone:
                     reap(pid)
                 hit -= gone
-
-    def _kill_again(self, leader: Leader) -> None:
-        if leader.id in self.leaders:
-            self._kill_round(leader)
 
     def _freeze(self, leader: Leader) -> None:
         """Stops what the leader has outside its group, so that nothing is born there while its parents die.

@@ -478,3 +478,29 @@ time.sleep(60)
         assert census.start_time(pids["inner"]) is None
 
     run(body)
+
+
+def test_many_attempts_whose_daemons_ignore_the_stop_are_killed_when_they_shall_be() -> None:
+    """Looks at what has outlived them must not keep the host from hearing the kill."""
+    line = "trap '' INT; setsid sleep 600 </dev/null >/dev/null 2>&1 & trap - INT; echo here; exec sleep 600"
+
+    async def body(link: Link) -> None:
+        tasks = [await start(link, ("sh", "-c", line)) for _ in range(80)]
+        for task in tasks:
+            assert await task.line() == "here"
+        for task in tasks:
+            link.stop(task.process, signal.SIGINT)
+        for task in tasks:
+            while census.state_of(task.process.pid) != "Z":  # noqa: ASYNC110 - another process's state
+                await trio.sleep(0.02)
+        for _ in range(5):  # it goes on looking, and answers
+            await trio.sleep(0.1)
+            await link.describe(tasks[0].process)
+        for task in tasks:
+            link.kill(task.process)
+        for task in tasks:
+            usage, _text = await task.end()
+            assert usage.status == signal.SIGINT  # it is the host that knows, and has not been lost over it
+        assert not link.lost.is_set()
+
+    run(body)
