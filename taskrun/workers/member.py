@@ -10,7 +10,7 @@ import os
 import signal
 import socket
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
 
@@ -18,13 +18,14 @@ from taskrun.link import HostLost, SpawnError
 from taskrun.worker import requests, wire
 from taskrun.workers.errors import WorkerStartFailed
 from taskrun.workers.post import Outbox
-from taskrun.workers.settings import Moved
 from taskrun.workers.stderr import Stderr
+from taskrun.workers.ticket import Turn
 
 if TYPE_CHECKING:
     from taskrun.link import Link, Process, TemplateSpec, Usage
     from taskrun.workers.post import Post
-    from taskrun.workers.ticket import Ticket
+
+T = TypeVar("T", bound=Turn)
 
 NEVER = float("inf")
 _MOMENT = 0.1  # seconds in which a handler that nobody waits for may end by itself, and spare the worker
@@ -55,16 +56,16 @@ class Birthplace:
 class Owner(Protocol):
     """The pool, as its workers see it."""
 
-    def ready(self, member: Member) -> None:
+    def ready(self, member: Member[Any]) -> None:
         """It has said hello."""
 
-    def start_failed(self, member: Member, failure: WorkerStartFailed) -> None:
+    def start_failed(self, member: Member[Any], failure: WorkerStartFailed) -> None:
         """It never will."""
 
-    def answered(self, member: Member, ticket: Ticket) -> None:
+    def answered(self, member: Member[Any]) -> None:
         """A request was answered; it has room for another."""
 
-    def ended(self, member: Member, usage: Usage | None) -> None:
+    def ended(self, member: Member[Any], usage: Usage | None) -> None:
         """Its process is gone, with what is still in ``member.inflight``; ``None``: nobody knows how."""
 
     def due(self, at: float) -> None:
@@ -75,8 +76,8 @@ class Owner(Protocol):
         """Sends what can wait for the end of a turn."""
 
 
-class Member:
-    """A worker.
+class Member(Generic[T]):
+    """A worker; what it is told, and what it says, is the subclass's affair.
 
     Attributes:
         inflight: What it was given, the one in work first.
@@ -91,8 +92,10 @@ class Member:
         gone: Set when the process and its stderr have ended.
     """
 
-    def __init__(self, owner: Owner, place: Birthplace, nursery: trio.Nursery, *, grace: float) -> None:
-        self.inflight: deque[Ticket] = deque()
+    def __init__(
+        self, owner: Owner, place: Birthplace, nursery: trio.Nursery, frames: wire.Frames, *, grace: float
+    ) -> None:
+        self.inflight: deque[T] = deque()
         self.deadline = NEVER
         self.ending = False
         self.leaving = False
@@ -111,7 +114,7 @@ class Member:
         self._nursery = nursery
         self._grace = grace
         self._sock: socket.socket | None = None
-        self._frames = requests.Frames(requests.FromWorker)
+        self._frames = frames
         self._outbox: Outbox | None = None
         self._beginning = trio.CancelScope()
         self._stack_mark = b"most recent call first"
@@ -150,7 +153,7 @@ class Member:
         hello = None
         with self._beginning, trio.move_on_after(startup) as clock:
             await self._fork()
-            self._send(wire.encode(wire.Serve(target=self._place.target)))
+            self._send(self._first_words())
             hello = await self._hello()
         if self._beginning.cancelled_caught:
             raise WorkerStartFailed("crash", "the worker was ended before it was ready")
@@ -174,19 +177,18 @@ class Member:
     async def _fork(self) -> None:
         place = self._place
         try:
-            theirs, reading, writing = self._open()
+            theirs, stdout, stderr = self._open()
         except OSError as error:  # too many descriptors
             raise WorkerStartFailed("spawn", str(error)) from None
         try:
-            self._nursery.start_soon(self.stderr.read, reading)
             self.process = await place.link.call(
                 place.template,
                 env=place.env,
                 cwd=place.template.cwd,
                 channel=theirs.fileno(),
                 stdin=None,
-                stdout=place.stdout,
-                stderr=writing,
+                stdout=stdout,
+                stderr=stderr,
             )
         except SpawnError as error:
             raise WorkerStartFailed("spawn", str(error)) from None
@@ -194,13 +196,19 @@ class Member:
             raise WorkerStartFailed("spawn", f"the process that supervises the workers was lost: {error}") from None
         finally:
             theirs.close()
-            os.close(writing)
+            os.close(stderr)
+            if stdout != place.stdout:
+                os.close(stdout)
+
+    def _first_words(self) -> bytes:
+        """What it is told when it lives."""
+        raise NotImplementedError
 
     def _open(self) -> tuple[socket.socket, int, int]:
-        """Its channel and its stderr.
+        """Its channel and its output.
 
         Returns:
-            Its end of the channel, and both ends of its stderr.
+            Its end of the channel, its stdout and its stderr.
 
         Raises:
             OSError: There is no room for them.
@@ -209,17 +217,24 @@ class Member:
         self._sock.setblocking(False)
         self._outbox = Outbox(self._sock, self._owner.post, self._nursery)
         try:
-            return theirs, *os.pipe()
+            return theirs, *self._open_output()
         except OSError:
             theirs.close()
             raise
 
+    def _open_output(self) -> tuple[int, int]:
+        """Its stdout, the pool's or its own, and its stderr; reads what it writes.
+
+        Raises:
+            OSError: There is no room for them.
+        """
+        reading, writing = os.pipe()
+        self._nursery.start_soon(self.stderr.read, reading)
+        return self._place.stdout, writing
+
     async def _hello(self) -> requests.Hello | None:
-        while messages := await self._receive():
-            for message in messages:
-                if isinstance(message, requests.Hello):
-                    return message
-        return None
+        """Its first words; ``None``: it has died before."""
+        raise NotImplementedError
 
     async def _talk(self) -> None:
         while messages := await self._receive():
@@ -241,48 +256,24 @@ class Member:
             if messages is None or messages:
                 return messages
 
-    def _take(self, message: requests.FromWorker) -> None:
-        match message:
-            case requests.Answer():
-                ticket = self._finished(message.id)
-                if ticket is not None:
-                    ticket.answer(message.body)
-                    self._owner.answered(self, ticket)
-            case requests.Refusal():
-                ticket = self._finished(message.id)
-                if ticket is not None:
-                    ticket.refuse(message.failure)
-                    self._owner.answered(self, ticket)
-            case requests.Moved():
-                ticket = self.inflight[0] if self.inflight else None
-                if ticket is not None and ticket.id == message.id and not ticket.unwanted:
-                    self._pass_on(ticket, Moved(done=message.done, total=message.total, message=message.message))
+    def _take(self, message: Any) -> None:
+        """Something that it says, once it is ready."""
+        raise NotImplementedError
 
-    def _pass_on(self, ticket: Ticket, moved: Moved) -> None:
-        if ticket.on_progress is None or self.ending:
-            return
-        try:
-            ticket.on_progress(moved)
-        except Exception as error:  # noqa: BLE001 - it is raised again in the sender's task
-            ticket.spoiled = error
-            self.end()
-
-    def _finished(self, number: int) -> Ticket | None:
-        """The request in work, which has been answered; ``None``: it is being ended, and its end settles it."""
-        if self.ending or not self.inflight or self.inflight[0].id != number:
-            return None
-        ticket = self.inflight.popleft()
+    def _finished(self) -> T:
+        """The work in hand is done, and taken off it."""
+        turn = self.inflight.popleft()
         self.served += 1
         self._begin_next()
-        return ticket
+        return turn
 
     # --- work
 
-    def give(self, ticket: Ticket) -> None:
+    def give(self, turn: T) -> None:
         """Another request for it, behind those that it has."""
-        ticket.attempt += 1
-        self.inflight.append(ticket)
-        self._send(ticket.frame())
+        turn.attempt += 1
+        self.inflight.append(turn)
+        self._send(turn.frame())
         if len(self.inflight) == 1:
             self._begin_next()
 
@@ -311,8 +302,11 @@ class Member:
         """It has nothing to do, and gets nothing any more: it leaves its state and ends."""
         if not self.leaving and not self.ending:
             self.leaving = True
-            self._send(requests.encode(requests.Leave()))
+            self._say_leave()
             self._nursery.start_soon(self._see_off)
+
+    def _say_leave(self) -> None:
+        raise NotImplementedError
 
     async def _see_off(self) -> None:
         with trio.move_on_after(self._grace):
@@ -365,15 +359,26 @@ class Member:
     async def _ended(self) -> Usage:
         assert self.process is not None
         usage = await self.process.wait()
+        await self._read_rest()
+        return usage
+
+    async def _read_rest(self) -> None:
         with trio.move_on_after(1.0):  # whoever still holds it has been killed, but for strangers
             await self.stderr.ended.wait()
-        return usage
 
     def _close(self) -> None:
         if self._sock is not None:
             trio.lowlevel.notify_closing(self._sock)
             self._sock.close()
             self._sock = self._outbox = None
+
+
+class Engage(Protocol):
+    """Makes a worker, which has not begun to live yet; as ``Member`` is made."""
+
+    def __call__(self, owner: Owner, place: Birthplace, nursery: trio.Nursery, *, grace: float) -> Member[Any]:
+        """See there."""
+        ...
 
 
 def how(usage: Usage | None) -> str:

@@ -106,7 +106,6 @@ async def open_pool(
         birthplace = Birthplace(link, template, target, env=environ, startup=timeouts.startup, stdout=stdout)
         staff = Staff(birthplace, nursery, settings)
         pool = Pool(target, nursery, settings, staff)
-        nursery.start_soon(staff.keep_time)
         try:
             await staff.start()
             yield pool

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import trio
 
 if TYPE_CHECKING:
-    from taskrun.workers.ticket import Ticket
+    from taskrun.workers.ticket import Turn
 
 
 class Queue:
@@ -20,8 +20,8 @@ class Queue:
 
     def __init__(self, most: int | None) -> None:
         self._most = most
-        self._heap: list[Ticket] = []
-        self._present: set[Ticket] = set()
+        self._heap: list[Turn] = []
+        self._present: set[Turn] = set()
         self._outside = trio.lowlevel.ParkingLot()
         self._promised = 0  # places of those who were let in, and have not come yet
 
@@ -39,12 +39,12 @@ class Queue:
             await self._outside.park()
             self._promised -= 1
 
-    def push(self, ticket: Ticket) -> None:
+    def push(self, ticket: Turn) -> None:
         """Another one."""
         heappush(self._heap, ticket)
         self._present.add(ticket)
 
-    def pop(self) -> Ticket:
+    def pop(self) -> Turn:
         """Takes the first; there must be one."""
         while True:
             ticket = heappop(self._heap)
@@ -53,7 +53,7 @@ class Queue:
                 self._let_in()
                 return ticket
 
-    def withdraw(self, ticket: Ticket) -> bool:
+    def withdraw(self, ticket: Turn) -> bool:
         """Takes this one out for good; whether it was there."""
         if ticket not in self._present:
             return False
@@ -63,7 +63,7 @@ class Queue:
         self._let_in()
         return True
 
-    def close(self) -> list[Ticket]:
+    def close(self) -> list[Turn]:
         """Takes out all, and returns them in order; lets in everyone, to be told why there is no room."""
         heap, present = self._heap, self._present
         self._heap, self._present = [], set()

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from taskrun.host.system import current_platform
 from taskrun.workers.breaker import Breaker
+from taskrun.workers.clerk import Clerk
 from taskrun.workers.errors import PoolClosed, RequestTimedOut, WorkerStartFailed
-from taskrun.workers.member import NEVER, Birthplace, Member
+from taskrun.workers.member import NEVER
 from taskrun.workers.post import Post
 from taskrun.workers.queueing import Queue
 from taskrun.workers.settings import Statistics
 
 if TYPE_CHECKING:
     from taskrun.link import Usage
+    from taskrun.workers.member import Birthplace, Engage, Member
     from taskrun.workers.settings import Settings
-    from taskrun.workers.ticket import Ticket
+    from taskrun.workers.ticket import Turn
 
 _POISON = 2  # workers that one request may kill
 _MEMORY_LOOKS = 0.05  # seconds between two looks at a worker's memory
@@ -34,7 +36,7 @@ class Staff:
         counts: For the statistics.
     """
 
-    def __init__(self, place: Birthplace, nursery: trio.Nursery, settings: Settings) -> None:
+    def __init__(self, place: Birthplace, nursery: trio.Nursery, settings: Settings, engage: Engage = Clerk) -> None:
         self.queue = Queue(settings.max_queue)
         self.operations: dict[str, str] | None = None
         self.counts = dict.fromkeys(
@@ -43,10 +45,11 @@ class Staff:
         self._place = place
         self._nursery = nursery
         self._settings = settings
-        self._starting: set[Member] = set()
-        self._members: set[Member] = set()  # that get requests, or finish theirs
-        self._spares: deque[Member] = deque()
-        self._room: deque[Member] = deque()  # those of the members that can take another
+        self._engage = engage
+        self._starting: set[Member[Any]] = set()
+        self._members: set[Member[Any]] = set()  # that get requests, or finish theirs
+        self._spares: deque[Member[Any]] = deque()
+        self._room: deque[Member[Any]] = deque()  # those of the members that can take another
         self._closing = False
         self._killing = False
         self._broken: WorkerStartFailed | None = None
@@ -70,9 +73,9 @@ class Staff:
         await self.queue.room()
         self.refuse_if_over()
 
-    def submit(self, ticket: Ticket) -> None:
+    def submit(self, turn: Turn) -> None:
         """Another request, to be waited for with ``withdraw``."""
-        self.queue.push(ticket)
+        self.queue.push(turn)
         self._dispatch()
 
     def refuse_if_over(self) -> None:
@@ -87,7 +90,7 @@ class Staff:
         if self._broken is not None:
             raise WorkerStartFailed(self._broken.kind, str(self._broken), self._broken.traceback)
 
-    def withdraw(self, ticket: Ticket) -> bool:
+    def withdraw(self, ticket: Turn) -> bool:
         """Its sender was cancelled: what waits is forgotten, what is in work is ended."""
         if self.queue.withdraw(ticket):
             self._look_for_the_end()
@@ -113,7 +116,7 @@ class Staff:
         if self.queue and self._settings.idle_timeout is not None:
             self._fill()
 
-    def _list(self, member: Member) -> None:
+    def _list(self, member: Member[Any]) -> None:
         """Notes that it can take another request, if it can."""
         most = self._settings.max_requests
         has_room = len(member.inflight) < self._settings.prefetch and not member.worn
@@ -123,14 +126,14 @@ class Staff:
             member.listed = True
             self._room.append(member)
 
-    def _unlist(self, member: Member) -> None:
+    def _unlist(self, member: Member[Any]) -> None:
         if member.listed:
             member.listed = False
             self._room.remove(member)
 
     # --- what workers tell (see ``Owner``)
 
-    def ready(self, member: Member) -> None:
+    def ready(self, member: Member[Any]) -> None:
         """See ``Owner``."""
         self._starting.discard(member)
         if self.operations is not None and self.operations != member.operations:
@@ -148,13 +151,13 @@ class Staff:
         else:
             self._employ(member)
 
-    def start_failed(self, member: Member, failure: WorkerStartFailed) -> None:
+    def start_failed(self, member: Member[Any], failure: WorkerStartFailed) -> None:
         """See ``Owner``."""
         self._starting.discard(member)
         self._note_failed_start(failure)
         self._look_for_the_end()
 
-    def answered(self, member: Member, ticket: Ticket) -> None:  # noqa: ARG002 - the protocol's
+    def answered(self, member: Member[Any]) -> None:
         """See ``Owner``."""
         member.worn = member.worn or self._is_worn(member)
         if not member.worn:
@@ -170,7 +173,7 @@ class Staff:
         if self._settings.idle_timeout is not None and not member.inflight:
             self.due(member.idle_since + self._settings.idle_timeout)
 
-    def ended(self, member: Member, usage: Usage | None) -> None:
+    def ended(self, member: Member[Any], usage: Usage | None) -> None:
         """See ``Owner``."""
         self._members.discard(member)
         self._unlist(member)
@@ -199,9 +202,11 @@ class Staff:
 
     # --- the dead
 
-    def _settle_lost(self, member: Member, ticket: Ticket, usage: Usage | None) -> None:
+    def _settle_lost(self, member: Member[Any], ticket: Any, usage: Usage | None) -> None:
         """What becomes of the request that was in work."""
         ticket.stack = member.stack
+        if ticket.lost(usage):
+            return
         if ticket.spoiled is not None:
             ticket.fail(ticket.spoiled)
         elif ticket.timeout is not None:
@@ -275,19 +280,19 @@ class Staff:
             self._start_one()
 
     def _start_one(self) -> None:
-        member = Member(self, self._place, self._nursery, grace=self._settings.grace)
+        member = self._engage(self, self._place, self._nursery, grace=self._settings.grace)
         self._starting.add(member)
         self.counts["started"] += 1
         self._nursery.start_soon(member.live)
 
-    def _employ(self, member: Member) -> None:
+    def _employ(self, member: Member[Any]) -> None:
         self._members.add(member)
         self._list(member)
         self._dispatch()
         if self._settings.idle_timeout is not None and not member.inflight:
             self.due(trio.current_time() + self._settings.idle_timeout)
 
-    def _is_worn(self, member: Member) -> bool:
+    def _is_worn(self, member: Member[Any]) -> bool:
         most = self._settings.max_requests
         if most is not None and member.served >= most:
             return True
@@ -299,7 +304,7 @@ class Staff:
         member.memory_looked = now
         return member.process is not None and self._platform.resident(member.process.pid) > self._settings.max_memory
 
-    def _recycle(self, member: Member) -> None:
+    def _recycle(self, member: Member[Any]) -> None:
         """It is worn, or has been idle for long; what is missing then is started."""
         self._unlist(member)
         self.counts["recycled"] += 1
@@ -308,8 +313,8 @@ class Staff:
 
     # --- clocks
 
-    async def keep_time(self) -> None:
-        """Ends what takes too long, and lets go of who has been idle for long. For ``open_pool``."""
+    async def _keep_time(self) -> None:
+        """Ends what takes too long, and lets go of who has been idle for long."""
         while True:
             self._alarm = trio.Event()
             self._alarm_at = min((self._next_look(member) for member in self._members), default=NEVER)
@@ -326,7 +331,7 @@ class Staff:
                 elif self._next_look(member) <= now:
                     self._recycle(member)
 
-    def _next_look(self, member: Member) -> float:
+    def _next_look(self, member: Member[Any]) -> float:
         idle = self._settings.idle_timeout
         if idle is None or member.inflight or member.ending or member.leaving or self._active <= 1:
             return member.deadline
@@ -340,12 +345,17 @@ class Staff:
         Raises:
             WorkerStartFailed: None ever will be.
         """
-        self._nursery.start_soon(self.post.deliver)
-        for _ in range(self._settings.size + self._settings.spares):
-            self._start_one()
+        self.begin()
         await self._first.wait()
         if self.operations is None and self._broken is not None:
             raise self._broken
+
+    def begin(self) -> None:
+        """Starts the workers."""
+        self._nursery.start_soon(self.post.deliver)
+        self._nursery.start_soon(self._keep_time)
+        for _ in range(self._settings.size + self._settings.spares):
+            self._start_one()
 
     async def close(self, finish: float | None = None) -> None:
         """Takes nothing new, finishes what was accepted, and ends the workers; returns when they are gone.

@@ -35,14 +35,18 @@ class Stderr:
                     continue
                 if not data:
                     return
-                self._seen += len(data)
-                self._tail += data
-                del self._tail[:-_TAIL]
+                self.take(data)
                 with contextlib.suppress(OSError):
                     os.write(2, data)
         finally:
             os.close(reading)
             self.ended.set()
+
+    def take(self, data: bytes) -> None:
+        """Keeps the last of what it wrote."""
+        self._seen += len(data)
+        self._tail += data
+        del self._tail[:-_TAIL]
 
     async def await_stack(self, mark: bytes, patience: float) -> None:
         """Waits until a stack, with this in it, has come that was asked for just now, or so many seconds are over."""

@@ -21,40 +21,67 @@ if TYPE_CHECKING:
     from taskrun.workers.settings import Moved
 
 
-class Ticket:
-    """A request that was accepted.
+class Turn:
+    """What a worker is given to do: its place in the queue, and how it fares there.
 
     Attributes:
         id: Its number in the pool.
         order: Its place in the queue: the lower, the sooner.
-        body: The encoded request.
         limit: Seconds of work; ``None``: no limit.
         attempt: How often a worker got it.
         crashes: How many workers died with it in hand.
-        settled: It has an answer, or a failure.
         unwanted: Nobody waits for it any more; it settles when its work has been ended.
         timeout: Seconds, once its time is over.
-        spoiled: What ``on_progress`` raised; its work is being ended for it.
         stack: Where its worker was when it had to be killed for it.
+    """
+
+    __slots__ = ("attempt", "crashes", "id", "limit", "order", "stack", "timeout", "unwanted")
+
+    def __init__(self, number: int, *, priority: int, limit: float | None) -> None:
+        self.id = number
+        self.order = (-priority, number)
+        self.limit = limit
+        self.attempt = 0
+        self.crashes = 0
+        self.unwanted = False
+        self.timeout: float | None = None
+        self.stack = ""
+
+    def __lt__(self, other: Turn) -> bool:
+        return self.order < other.order
+
+    def frame(self) -> bytes:
+        """What the worker gets."""
+        raise NotImplementedError
+
+    def fail(self, failure: Exception) -> None:
+        """No worker will carry it out."""
+        raise NotImplementedError
+
+    def lost(self, usage: Usage | None) -> bool:
+        """Its worker has ended with it in hand; whether that settles it. ``None``: nobody knows how."""
+        del usage
+        return False
+
+
+class Ticket(Turn):
+    """A request that was accepted.
+
+    Attributes:
+        body: The encoded request.
+        settled: It has an answer, or a failure.
+        spoiled: What ``on_progress`` raised; its work is being ended for it.
     """
 
     __slots__ = (
         "_answer",
         "_failure",
         "_task",
-        "attempt",
         "body",
-        "crashes",
-        "id",
-        "limit",
         "on_progress",
         "operation",
-        "order",
         "settled",
         "spoiled",
-        "stack",
-        "timeout",
-        "unwanted",
     )
 
     def __init__(
@@ -67,25 +94,15 @@ class Ticket:
         limit: float | None,
         on_progress: Callable[[Moved], None] | None,
     ) -> None:
-        self.id = number
-        self.order = (-priority, number)
+        super().__init__(number, priority=priority, limit=limit)
         self.operation = operation
         self.body = body
-        self.limit = limit
         self.on_progress = on_progress
-        self.attempt = 0
-        self.crashes = 0
         self.settled = False
-        self.unwanted = False
-        self.timeout: float | None = None
         self.spoiled: Exception | None = None
-        self.stack = ""
         self._task: Task | None = None
         self._answer: msgspec.Raw | None = None
         self._failure: Exception | None = None
-
-    def __lt__(self, other: Ticket) -> bool:
-        return self.order < other.order
 
     def answer(self, body: msgspec.Raw) -> None:
         """Its handler returned."""
