@@ -6,20 +6,23 @@ import sys
 from pathlib import Path
 
 import trio
+from PIL import Image
 from thumbnails import BatchProcess, GetStatus, ProcessImage
 
-from taskrun.workers import HandlerFailed, Moved, Timeouts, open_pool, open_worker
+from taskrun.workers import HandlerFailed, Moved, RequestTimedOut, Timeouts, open_pool, open_worker
 
+# Seconds of work, by request class; `message` is for all others. Waiting in a queue costs nothing of it.
 TIMEOUTS = Timeouts(startup=30, message=10, per_message={ProcessImage: 30, BatchProcess: 300})
+IMPATIENT = Timeouts(per_message={BatchProcess: 0.001})
 
 
 def make_pictures(folder: Path, count: int) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"{number:03}.ppm" for number in range(count)]
+    paths = [folder / f"{number:03}.png" for number in range(count)]
     for number, path in enumerate(paths):
-        pixels = bytes((x * 2, y * 2, number % 256)[c] % 256 for y in range(60) for x in range(80) for c in range(3))
-        path.write_bytes(b"P6 80 60 255\n" + pixels)
-    return paths
+        Image.new("RGB", (80, 60), (number % 256, 100, 200)).save(path)
+    (folder / "broken.png").write_text("not a picture")
+    return [*paths, folder / "broken.png"]
 
 
 def show(moved: Moved) -> None:
@@ -28,16 +31,14 @@ def show(moved: Moved) -> None:
 
 async def main(folder: Path) -> None:
     paths = make_pictures(folder / "pictures", 250)
-    (folder / "pictures/broken.ppm").write_text("not a picture")
-    paths.append(folder / "pictures/broken.ppm")
 
     async with open_worker("thumbnails:handlers", timeouts=TIMEOUTS) as worker:
         one = await worker.send(ProcessImage(paths[0], folder / "one", width=32))
         print(f"{one.path.name}: {one.width} x {one.height}")
         try:
             await worker.send(ProcessImage(paths[-1], folder / "one"))
-        except HandlerFailed as failure:
-            print(f"{failure.type_name}: {failure.message}")
+        except HandlerFailed as failure:  # it raised; the worker lives on
+            print(f"{paths[-1].name}: {failure.type_name}")
         batch = await worker.send(BatchProcess(paths, folder / "batch", width=16), on_progress=show)
         print(f"{batch.succeeded} made, {batch.failed} failed")
         for item in batch.items:
@@ -54,6 +55,14 @@ async def main(folder: Path) -> None:
             else:
                 print(f"{done.request.path.name} failed")
         print(f"{pool.statistics.completed} done, all of {sizes}")
+
+    async with open_worker("thumbnails:handlers", timeouts=IMPATIENT) as worker:
+        try:
+            await worker.send(BatchProcess(paths, folder / "late"))
+        except RequestTimedOut as timeout:  # its work has been ended, with the worker
+            print(timeout)
+        status = await worker.send(GetStatus())
+        print(f"the worker in its place has made {status.processed}")
 
 
 if __name__ == "__main__":

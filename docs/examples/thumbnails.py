@@ -1,7 +1,6 @@
 """What an image worker does: one picture, a batch with success for each item, and a look at its state.
 
-`make_thumbnails.py` is the program. The pictures are PPM, so that plain Python can read and write them; with Pillow,
-only `_read` and `_shrunk` would be others.
+`make_thumbnails.py` is the program. Needs Pillow.
 """
 
 import os
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
+from PIL import Image
 
 import taskrun
 from taskrun.workers import Handlers, Request
@@ -105,7 +105,7 @@ def batch_process(request: BatchProcess, state: State) -> Batch:
         try:
             items.append(Item(path, _process(path, request.folder, request.width, state)))
         except (OSError, ValueError) as error:  # one bad picture does not cost the batch
-            items.append(Item(path, error=str(error)))
+            items.append(Item(path, error=f"{path.name}: {type(error).__name__}"))
         if number % 100 == 0 or number == total:
             taskrun.progress(number, total, path.name)
     succeeded = sum(item.thumbnail is not None for item in items)
@@ -125,37 +125,13 @@ def _process(path: Path, folder: Path, width: int, state: State) -> Thumbnail:
         if folder not in state.folders:
             folder.mkdir(parents=True, exist_ok=True)
             state.folders.add(folder)
-        size, pixels = _read(path)
-        (columns, rows), pixels = _shrunk(size, pixels, width)
         made = folder / path.name
-        made.write_bytes(b"P6 %d %d 255\n" % (columns, rows) + pixels)
+        with Image.open(path) as picture:
+            picture.thumbnail((width, width))  # at most so wide and so high
+            picture.save(made)
+            size = picture.size
     except Exception:
         state.failed += 1
         raise
     state.processed += 1
-    return Thumbnail(made, columns, rows)
-
-
-def _read(path: Path) -> tuple[tuple[int, int], bytes]:
-    data = path.read_bytes()
-    head, _, pixels = data.partition(b"255\n")
-    words = head.split()
-    if len(words) != 3 or words[0] != b"P6":
-        raise ValueError(f"{path.name} is no PPM picture")
-    width, height = int(words[1]), int(words[2])
-    if len(pixels) != width * height * 3:
-        raise ValueError(f"{path.name} is cut short")
-    return (width, height), pixels
-
-
-def _shrunk(size: tuple[int, int], pixels: bytes, width: int) -> tuple[tuple[int, int], bytes]:
-    """Takes the pixel in the middle of each box."""
-    columns = min(width, size[0])
-    rows = max(1, size[1] * columns // size[0])
-    across = [(2 * column + 1) * size[0] // (2 * columns) * 3 for column in range(columns)]
-    made = bytearray()
-    for row in range(rows):
-        start = (2 * row + 1) * size[1] // (2 * rows) * size[0] * 3
-        for place in across:
-            made += pixels[start + place : start + place + 3]
-    return (columns, rows), bytes(made)
+    return Thumbnail(made, *size)
