@@ -46,7 +46,7 @@ ROOMS_OF = {
     "uvloop": "",
 }
 # Single modules beside the rooms: only workers whose handlers ask for trio load these.
-MODULES_OF = {"trio": ("taskrun.worker.async_contract", "taskrun.worker.async_serving")}
+MODULES_OF = {"trio": ("taskrun.worker.async_serving",)}
 NEW_IN_STDLIB = frozenset({"annotationlib"})  # 3.14
 VALUES = frozenset({"Value", "Event", "model.Value"})
 BANNED = ("manager", "handler", "helper", "util", "utils", "context")

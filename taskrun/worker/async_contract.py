@@ -5,8 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-import trio  # noqa: F401 - here, so that the template has it, and not each of its forks
-
+from taskrun.worker import async_serving  # noqa: F401 - so that the template has it, with trio, and not each of its forks
 from taskrun.worker.contract import ContractMistake, Declared, Q, Q_co, Request, S, S_co, Stateless
 
 if TYPE_CHECKING:

@@ -160,6 +160,9 @@ async def open_worker(target: str, **settings: Unpack[WorkerSettings]) -> AsyncI
         yield pool
 
 
+_OURS = ("taskrun.worker.loading", "taskrun.worker.serving")  # else each worker would import them anew
+
+
 def _template(
     target: str, python: str | None, preload: Sequence[str], cwd: str, environ: dict[str, str]
 ) -> TemplateSpec:
@@ -170,6 +173,6 @@ def _template(
         python=python,
         sys_path=own if python is None else (here,),
         cwd=here,
-        preload=(*preload, target.partition(":")[0]),
+        preload=(*preload, target.partition(":")[0], *_OURS),
         env=environ,
     )
