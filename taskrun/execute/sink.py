@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskrun.events import TaskMessage, TaskOutput, TaskProgress
 from taskrun.model import State
-from taskrun.output.reader import ProgressReader
 from taskrun.output.samples import Message, Output, Unknown
-from taskrun.output.tracker import Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +24,9 @@ if TYPE_CHECKING:
     from taskrun.link import Usage
     from taskrun.model import ClockHit, Ending, Outcome
     from taskrun.output.parsers import Parser
+    from taskrun.output.reader import ProgressReader
     from taskrun.output.samples import Line, Movement
-    from taskrun.output.tracker import Update
+    from taskrun.output.tracker import Tracker, Update
     from taskrun.record.folder import NoLog
     from taskrun.record.logs import AttemptLog
 
@@ -118,6 +117,8 @@ class Sink:
 
     def _made_reader(self) -> ProgressReader:
         if self._reader is None:
+            from taskrun.output.reader import ProgressReader  # a run of silent programs has none
+
             self._reader = ProgressReader(self._attempt.progress)
         return self._reader
 
@@ -190,13 +191,20 @@ class Sink:
 
     def sample(self, movement: Movement, now: float) -> None:
         """Progress, whichever way it came."""
-        tracker = self._tracker = self._tracker or Tracker()
+        tracker = self._made_tracker()
         update = tracker.add(movement, now)
         moved_at = tracker.stalled_since
         if self._running.clocks.saw_progress(now, moved=moved_at is None or moved_at == now):
             self._running.wake()  # its limit may come before everything that is waited for
         if update is not None:
             self._progress(update)
+
+    def _made_tracker(self) -> Tracker:
+        if self._tracker is None:
+            from taskrun.output.tracker import Tracker
+
+            self._tracker = Tracker()
+        return self._tracker
 
     def tick(self) -> None:
         """Time has passed: progress that came too soon after other progress may be told now."""

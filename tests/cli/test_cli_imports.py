@@ -104,6 +104,8 @@ def test_a_run_of_programs_imports_nothing_for_what_it_has_not(project):
         "taskrun.execute.shell_source",
         "taskrun.output.ffmpeg",
         "taskrun.output.parsers",
+        "taskrun.output.protocol",
+        "taskrun.output.tracker",
         "taskrun.report.live",
         "taskrun.report.step_summary",
         "taskrun.resolve.dotenv",
@@ -120,7 +122,7 @@ def test_a_run_of_programs_imports_nothing_for_what_it_has_not(project):
 
 def test_what_trio_and_others_import_for_nothing_is_not_executed_in_a_run(project):
     project.tasks(TASKS)
-    unused = {"ssl", "hmac", "idna", "tokenize", "_ssl", "_hashlib"}
+    unused = {"ssl", "hmac", "idna", "tokenize", "_ssl", "_hashlib", "ipaddress", "subprocess", "msgspec.inspect"}
     found = unused & imported(project, "run", "a")
     assert not found
 
