@@ -16,6 +16,7 @@ import trio
 
 from taskrun.execute.binary import open_stdin, started
 from taskrun.host.launch import LaunchFailed, find_program
+from taskrun.host.marks import add_mark
 from taskrun.host.system import current_platform
 from taskrun.link import SpawnError, Usage
 from taskrun.model import (
@@ -155,11 +156,16 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
 
 async def _at_the_terminal(running: Running, equipment: Equipment, emit: Emit) -> Outcome:
     attempt = running.attempt
+    link = equipment.link
+    link.beside(0, 0)  # from now on, should this process be killed
     try:
-        process = TerminalProcess(_spawn(attempt), equipment.link.pid, equipment.suspend)
+        process = TerminalProcess(_spawn(attempt, link.mark), link.pid, equipment.suspend)
     except SpawnError as error:
+        link.beside(0, 0, over=True)
         return running.without_process(error.failure)
-    equipment.link.leave_alone.add(process.pid)
+    seen = current_platform().look(process.pid)
+    link.beside(process.pid, 0 if seen is None else seen.start)
+    link.leave_alone.add(process.pid)
     running.control = TerminalControl()
     running.only_clocks(Clocks(timeout=attempt.clocks.timeout))
     running.begin(process)
@@ -171,12 +177,13 @@ async def _at_the_terminal(running: Running, equipment: Equipment, emit: Emit) -
         await running.kill_and_wait()
         raise
     finally:
-        equipment.link.leave_alone.discard(process.pid)
+        link.leave_alone.discard(process.pid)
+        link.beside(0, 0, over=True)
     return running.outcome(usage)
 
 
-def _spawn(attempt: Attempt) -> int:
-    """Starts it and returns its pid.
+def _spawn(attempt: Attempt, mark: str) -> int:
+    """Starts it, with this mark, and returns its pid.
 
     SIGTSTP is blocked in this thread meanwhile: a stop between vfork and exec would leave the runner hanging.
 
@@ -185,6 +192,8 @@ def _spawn(attempt: Attempt) -> int:
     """
     command = attempt.command
     assert isinstance(command, BinaryCommand)
+    env = dict(attempt.env)
+    add_mark(env, mark)
     stdin = open_stdin(command.stdin) if command.stdin not in {None, "-"} else None
     actions = [] if stdin is None else [(os.POSIX_SPAWN_DUP2, stdin, 0)]
     before = os.getcwd()
@@ -194,7 +203,7 @@ def _spawn(attempt: Attempt) -> int:
         return os.posix_spawn(
             find_program(command.argv[0], attempt.env.get("PATH")),
             command.argv,
-            attempt.env,
+            env,
             file_actions=actions,
             setsigmask=[],
             setsigdef=signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from taskrun.frames import Disconnected, MalformedFrame
+from taskrun.host.beside import Beside
 from taskrun.host.freezer import Freezer
 from taskrun.host.launch import SHORTAGE_DELAYS, Launcher, LaunchFailed
 from taskrun.host.leader import Leader
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 OBEDIENCE = 2.0  # seconds that tasks have to stop when the runner is gone
 SWEEP = 5.0  # seconds of the last sweep
 _RETRIES = {"resources": SHORTAGE_DELAYS, "busy": (0.05, 0.05, 0.05)}
+_LOOK = 0.05  # seconds between two looks at whether tasks have obeyed
 _SNAPSHOTS = (0.05, 2.0)  # seconds between two looks at who is below whom: at first, and at last
 
 
@@ -78,6 +80,7 @@ class Supervisor:
         self._environ: dict[str, str] = {}  # what the environments of requests have in common
         self._spawns: dict[int, Spawn] = {}
         self._snapshot_delay = 0.0
+        self._beside = Beside(platform)
         self._folders: list[str] = []  # to be removed at the end, if the runner does not
         self._closing = False
         self._finished = False
@@ -95,6 +98,7 @@ class Supervisor:
             "resume": self._resume,
             "ping": self._ping,
             "remove": self._remove,
+            "beside": self._beside.know,
             "shutdown": self._shutdown,
         }
 
@@ -324,10 +328,12 @@ class Supervisor:
         self._freezer.resume()
         for leader in list(self.reaper.leaders.values()):
             self.reaper.stop(leader, signal.SIGTERM)
+        self._beside.stop(signal.SIGTERM)
         until = now() + OBEDIENCE
-        self._loop.after(OBEDIENCE, lambda: None)
-        while self.reaper.leaders and now() < until:
+        while (self.reaper.leaders or self._beside.alive()) and now() < until:
+            self._loop.after(_LOOK, lambda: None)  # no signal tells of the end of what is no child of ours
             self._loop.step()
+        self._beside.kill(SWEEP)
         if not self._platform.adopts:  # else nobody wants to know any more what belonged to whom
             self._kill_all()
         self._last_sweep()

@@ -226,8 +226,7 @@ class Link:
     async def describe(self, process: Process) -> str:
         """What a process, and what is below it, is doing, from ``/proc``; empty if it has ended."""
         number, _mark = self._next()
-        text: str = await self._ask(number, "describe", number, process.id)
-        return text
+        return str(await self._ask(number, "describe", number, process.id))
 
     async def suspend(self) -> None:
         """Stops all but the templates; what is started later stands still too. Of a lost host, nothing is left."""
@@ -244,6 +243,10 @@ class Link:
     def remove_at_end(self, folder: str) -> None:
         """Has the host remove a folder of files when it ends: a runner that is killed cannot."""
         self._conversation.tell("remove", folder)
+
+    def beside(self, pid: int, start: int, *, over: bool = False) -> None:
+        """Has the host end what we start ourselves, with ``mark`` (0: are about to start), should we be killed."""
+        self._conversation.tell("beside", "" if over else self.mark, pid, start)
 
     def reap_adopted(self) -> None:
         """Reaps the dead who came to this process, as to a subreaper or to process 1, and for whom nobody waits."""

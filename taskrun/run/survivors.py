@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _PATIENCE = 5.0  # seconds of killing what starts anew all the time
 _ROUND = 0.01  # seconds between two looks
 _NAMED = 3  # of those in one sentence
-_RUN = b"TASKRUN_RUN="
 
 
 class Survivor:
@@ -92,12 +91,11 @@ def _is_forsaken(summary: RunSummary) -> bool:
 def _find(platform: Platform, runs: list[RunSummary]) -> list[Survivor]:
     """All that carries the mark of one of these runs, and all below it, by age; not us, nor who is above or below."""
     marks = {summary.mark.encode(): summary.id for summary in runs}
-    ids = {summary.id.encode(): summary.id for summary in runs}
     everyone = {seen.pid: seen for seen in platform.everyone() if not seen.dead}
     own = {os.getpid(), *_above(os.getpid(), everyone)}
     found: dict[int, Survivor] = {}
     for pid in everyone.keys() - own:
-        run = _run_of(platform.environ(pid) or b"", marks, ids)
+        run = _run_of(platform.environ(pid) or b"", marks)
         if run is not None and os.getpid() not in _above(pid, everyone):
             for seen in platform.tree({pid}):
                 if not seen.dead and seen.pid not in own:
@@ -115,12 +113,6 @@ def _above(pid: int, everyone: Mapping[int, Seen]) -> Iterator[int]:
             yield pid
 
 
-def _run_of(environ: bytes, marks: Mapping[bytes, str], ids: Mapping[bytes, str]) -> str | None:
-    """A mark is what most have; interactive tasks, which the runner itself starts, have the run's id alone."""
-    for mark in marks_of(environ):
-        if (run := marks.get(mark.partition(b"-")[0])) is not None:
-            return run
-    for entry in environ.split(b"\0"):
-        if entry.startswith(_RUN) and (run := ids.get(entry.removeprefix(_RUN))) is not None:
-            return run
-    return None
+def _run_of(environ: bytes, marks: Mapping[bytes, str]) -> str | None:
+    """By its mark: an attempt's is the run's and a number."""
+    return next((run for mark in marks_of(environ) if (run := marks.get(mark.partition(b"-")[0])) is not None), None)

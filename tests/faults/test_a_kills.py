@@ -9,7 +9,7 @@ import time
 import pytest
 from support import runs
 from support.contexts import ALONE, AT_TERMINAL, IN_DASH, NESTED, PLACES, PROCESS_ONE, UNDER_NOHUP, where
-from support.project import pids_of
+from support.project import command_line, pids_of
 from support.real import CALLS, REAL, STUBBORN, UP, WAIT_FOR_GO, WITH_TIME, wait_up
 
 NO_HAND = "whoever gets SIGKILL leaves its terminal as it is"
@@ -185,25 +185,34 @@ def test_a29_a_host_that_is_still_at_it_is_left_alone(real):
     real.expect_nothing_left()
 
 
-def test_a29_what_an_interactive_task_leaves_when_the_runner_alone_is_killed(project, oracle):
-    """The runner starts such tasks itself, where its host cannot see them."""
+@pytest.mark.parametrize("how", ["sleep 72.25 &", "trap '' TERM HUP; setsid env -i sleep 72.25 &"])
+def test_a10_an_interactive_task_and_what_it_has_started_end_with_the_runner(project, oracle, how):
+    """The runner has started it, and the host has been told of it: by pid and start time, and by its mark.
+
+    Below a terminal that hangs up the first processes die at once: what has cleared its environment is then nobody's.
+    """
     oracle.excuse("O3", NO_HAND)
     oracle.adopts("sh", "sleep")
-    project.tasks("""
+    project.tasks(f"""
         [tasks.ask]
-        shell = "setsid sleep 72.25 & : > ask.up; sleep 72.25"
+        shell = "{how} setsid sleep 72.25 & : > ask.up; sleep 72.25; sleep 72.25"
         interactive = true
     """)
     with project.terminal("run", "ask") as terminal:
         runs.wait_for_files(project, "ask.up")
+        runs.wait_until(lambda: len([pid for pid in pids_of("sleep 72.25") if is_sleep(pid)]) == 3, "all of it runs")
         host = runs.named(terminal.pid, runs.HOST)
         os.kill(terminal.pid, signal.SIGKILL)
         terminal.finish().dies_of(signal.SIGKILL)
     runs.wait_gone(host)
-    (left,) = {pid for pid in pids_of("sleep 72.25") if os.getsid(pid) == pid}
-    project.taskrun("runs").succeeds().prints("aborted", f"still running: {left} sleep 72.25")
-    project.taskrun("runs", "--kill").succeeds().prints(f"killed {left} sleep 72.25")
     project.expect_nothing_left()
+    assert not pids_of("sleep 72.25")
+    project.taskrun("runs").succeeds().prints("aborted")
+
+
+def is_sleep(pid):
+    """And not a shell whose command line has it."""
+    return command_line(pid).startswith("sleep")
 
 
 def kill_together(*pids):
