@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskrun.model import PythonCall
+from taskrun.model import ProjectError, PythonCall
 
 if TYPE_CHECKING:
     from taskrun.model import Attempt, Command
@@ -31,6 +31,7 @@ def show(options: RunOptions, *, as_json: bool) -> int:
 
 def _show(options: RunOptions, *, as_json: bool) -> int:
     from taskrun.plan import Plan
+    from taskrun.run.folders import missing_folders
     from taskrun.run.prepare import prepare
 
     prepared = prepare(options, environ=os.environ, dry=True, read_shell=_not_read)
@@ -43,6 +44,9 @@ def _show(options: RunOptions, *, as_json: bool) -> int:
         durations=None,
         random=None,
     )
+    missing = tuple(missing_folders(prepared.project, selection))
+    if missing:  # a run would refuse too
+        raise ProjectError(missing)
     instances = [selection.instances[name] for name in plan.order()]
     if as_json:
         import json

@@ -75,6 +75,13 @@ class Resolver:
         self._mistakes.raise_if_any()
         return selection
 
+    def remarks(self) -> tuple[str, ...]:
+        """Return what is no mistake in the selection, and yet seldom meant, one sentence each."""
+        return tuple(
+            f"`{spec.name}` has no instances: no file matches {listed(patterns)}"
+            for spec, patterns in self._selector.unmatched()
+        )
+
     def check_all(self) -> list[Diagnostic]:
         """Return the mistakes in the look-ups and sources of every task."""
         request = msgspec.structs.replace(self._request, targets=(), assignments={}, extra=None)

@@ -323,6 +323,16 @@ class Selector:
             if expansion is None or expansion.is_empty or not expansion.picked
         ]
 
+    def unmatched(self) -> list[tuple[TaskSpec, tuple[str, ...]]]:
+        """Return the tasks of the plan that have no instances since a glob matches no file, with its patterns."""
+        return [
+            (expansion.spec, patterns)
+            for expansion in self._expansions.values()
+            if expansion is not None and expansion.is_empty
+            for key, source in expansion.spec.foreach.items()
+            if (patterns := self._sources.unmatched(source, ("tasks", expansion.spec.name, "foreach", key)))
+        ]
+
     def partners(
         self, spec: TaskSpec, name: str, keys: dict[str, Any], reference: Reference, kind: str = "needs"
     ) -> tuple[str, ...]:

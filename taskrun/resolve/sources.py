@@ -21,6 +21,7 @@ from taskrun.config.project import (
 from taskrun.config.wording import suggestion
 from taskrun.model import NothingMatched
 from taskrun.resolve import globs
+from taskrun.resolve.lookups import LookUp, is_exact, parse
 from taskrun.resolve.mistakes import Mistake, Mistakes, Place, listed, unfit
 from taskrun.resolve.paths import FilePath, normalised
 from taskrun.resolve.values import UNKNOWN, Loose, Request, ShellFailed
@@ -196,6 +197,15 @@ class Sources:
             self._mistakes.add(Mistake("foreach", message), place)
             return None
         return values
+
+    def unmatched(self, source: Source, place: Place) -> tuple[str, ...]:
+        """Return the patterns of a `foreach` key, as written, if it is a glob that matches nothing; else none."""
+        if isinstance(source, Literal) and isinstance(source.value, str):
+            template = parse(source.value)
+            name = template[0].parts if is_exact(template) and isinstance(template[0], LookUp) else ()
+            if len(name) == 2 and name[0] == "vars" and name[1] not in self.assigned:
+                source = self._project.vars.get(name[1], source)
+        return source.glob if isinstance(source, GlobSource) and self.each(source, place) == [] else ()
 
     def _read_source(self, source: Source, place: Place) -> Any:
         """Read a source, once per run; two tasks that ask for the same files see the same files."""

@@ -81,6 +81,7 @@ class Conductor:
             selection = await self._select(link)
             self._check(selection)
             warnings = await inspect_calls(link, self._setting, selection, said)
+            warnings += self._setting.prepared.resolver.remarks()
             self._check_folders(selection)  # imports may have made one
         if selection is None or self._interrupted is not None:
             return self._nothing_started()

@@ -496,3 +496,36 @@ def test_each_transcode_of_the_example_rises_to_100_percent_and_never_falls(proj
         if str(event.get("task")).startswith("transcode["):
             running += (event["event"] == "task.start") - (event["event"] == "task.end")
             assert running <= 2  # `encoder = 2`
+
+
+@pytest.mark.parametrize("words", [(), ("--ui", "none"), ("-q",)], ids=" ".join)
+def test_a_glob_that_matches_nothing_is_told_and_is_no_failure(project, words):
+    """In CI a mistyped glob would else look like a success."""
+    project.tasks("""
+        [vars]
+        clips = { glob = ["in/*.mov", "in/*.mp4"] }
+        lines = { lines = "none.txt" }
+        [tasks.probe]
+        foreach.clip = "{{ vars.clips }}"
+        run = ["false"]
+        [tasks.image]
+        foreach.height = [480, 720]
+        foreach.image = { glob = "in/*.png" }
+        run = ["false"]
+        [tasks.line]
+        foreach.line = "{{ vars.lines }}"
+        run = ["false"]
+        [tasks.other]
+        foreach.x = { glob = "other/*" }
+        run = ["false"]
+        [tasks.pack]
+        needs = ["probe", "image", "line"]
+        run = ["true"]
+    """)
+    project.write("none.txt", "")
+    done = project.taskrun("run", *words, "pack").succeeds()
+    done.says("warning: `probe` has no instances: no file matches `in/*.mov`, `in/*.mp4`")
+    done.says("warning: `image` has no instances: no file matches `in/*.png`")
+    assert done.stderr.count("has no instances") == 2  # the file of lines is there, and is empty
+    alone = project.taskrun("run", *words, "probe").succeeds()
+    assert alone.stderr.count("has no instances") == 1

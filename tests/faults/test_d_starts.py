@@ -106,13 +106,14 @@ def test_d5_a_folder_that_nothing_could_make_in_time_is_a_mistake_of_the_file(pr
         [tasks.other]
         run = ["touch", "started"]
     """)
-    finished = project.taskrun("run", "-k", "*").exits(2)
-    for line, told in {
-        3: "the folder `nowhere` of task `gone` does not exist",
-        6: "the folder `fine` of task `file` is no folder",
-        9: "the folder `nowhere/deep` of task `python` does not exist",
-    }.items():
-        finished.says(told, f"tasks.toml:{line}:7", "the task needs no other that could make it")
+    for words in (("run", "-k", "*"), ("run", "--dry-run", "*")):
+        finished = project.taskrun(*words).exits(2)
+        for line, told in {
+            3: "the folder `nowhere` of task `gone` does not exist",
+            6: "the folder `fine` of task `file` is no folder",
+            9: "the folder `nowhere/deep` of task `python` does not exist",
+        }.items():
+            finished.says(told, f"tasks.toml:{line}:7", "the task needs no other that could make it")
     assert not (project.path / "started").exists()
     assert not (project.path / ".taskrun").exists()
     checked = (
