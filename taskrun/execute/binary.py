@@ -15,6 +15,8 @@ from taskrun.link import HostLost, SpawnError
 from taskrun.model import BinaryCommand, PythonCall, SpawnFailed, Stopped
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taskrun.events import Emit
     from taskrun.execute.equipment import Equipment
     from taskrun.execute.running import Running, WatchedProcess
@@ -52,10 +54,22 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
         sink.close()
 
 
-async def watch(running: Running, sink: Sink) -> Outcome:
-    """Waits for the end of what ``running`` began, reads the rest of its output, and sums up."""
+async def watch(running: Running, sink: Sink, *, on_tick: Callable[[], None] | None = None) -> Outcome:
+    """Waits for the end of what ``running`` began, reads the rest of its output, and sums up.
+
+    Args:
+        running: The attempt.
+        sink: Of what it says.
+        on_tick: Called several times a second.
+    """
+
+    def tick() -> None:
+        sink.tick()
+        if on_tick is not None:
+            on_tick()
+
     running.describe = sink.describe
-    running.on_tick = sink.tick
+    running.on_tick = tick
     try:
         usage = await running.wait_end()
     except trio.Cancelled:

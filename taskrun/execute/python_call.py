@@ -18,6 +18,7 @@ from taskrun.events import TaskMessage
 from taskrun.execute.binary import started, unequipped, watch
 from taskrun.execute.checkpoint_saver import CheckpointSaver
 from taskrun.execute.endings import exit_of
+from taskrun.execute.outbox import Outbox
 from taskrun.execute.shortages import patiently
 from taskrun.execute.sink import Sink
 from taskrun.link import HostLost, SpawnError
@@ -84,6 +85,7 @@ class _PythonAttempt:
         self._result: wire.Result | None = None
         self._failure: wire.Failure | None = None
         self._garbled = ""
+        self._outbox = Outbox()
         self._calling = False
         self._saver = CheckpointSaver(equipment.checkpoints, self._checkpoint_key, self._saved)
 
@@ -102,7 +104,7 @@ class _PythonAttempt:
         self.emit(started(self.attempt, process))
         self.sink.listen()
         await self._send(call)
-        outcome = await watch(self.running, self.sink)
+        outcome = await watch(self.running, self.sink, on_tick=lambda: self._outbox.flush(self._channel))
         with trio.move_on_after(_HUNG_DISK):
             await self._saver.finish()
         checkpoints = self.equipment.checkpoints
@@ -169,12 +171,7 @@ class _PythonAttempt:
                 return  # the worker is gone; its end says why
 
     def _send_now(self, message: wire.CheckpointSaved | wire.ClockUpdate) -> None:
-        """A small message to a worker that reads: it fits, or the worker is not listening."""
-        if self._channel is not None and not self._channel.closed:
-            try:
-                os.write(self._channel.fd, wire.encode(message))
-            except OSError:
-                return
+        self._outbox.send(self._channel, wire.encode(message))
 
     def _tell_time_left(self) -> None:
         if self._calling:
