@@ -5,6 +5,8 @@ This is the hottest path of the runner: no event, no cancel scope and no task of
 
 from __future__ import annotations
 
+import os
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -19,6 +21,19 @@ if TYPE_CHECKING:
 
 _TICK = 0.5  # seconds between two looks at whether the host answers
 _PATIENCE = 10  # looks; counted, not timed, so that a laptop's sleep or a stopped runner is not the host's fault
+
+
+_open: weakref.WeakSet[Conversation] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    """In a fork of the program: a host ends with the program, and must not believe that the fork is it."""
+    for conversation in list(_open):
+        conversation.closed = True
+        conversation._sock.close()  # noqa: SLF001 - of this module
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 class Conversation:
@@ -49,6 +64,7 @@ class Conversation:
         self._answers: dict[int, Any] = {}
         self._told = False  # something was sent that is not answered
         self._pinged = False
+        _open.add(self)
 
     # --- requests ---
 

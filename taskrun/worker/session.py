@@ -260,6 +260,10 @@ current: Speaker | None = None
 """The session of this process while it is a worker that runs a call."""
 
 
+setup = b""
+"""What the program hands to each worker of a pool, for handlers of taskrun's own."""
+
+
 def begin(session: Speaker | None) -> None:
     """Makes ``session`` this process's; ``None``: there is none any more."""
     global current  # noqa: PLW0603 - one per process, as the process has one call

@@ -51,9 +51,11 @@ class Serve(Value, frozen=True, kw_only=True, tag="serve"):
 
     Attributes:
         target: ``module:name`` of a ``Handlers``; the name may be dotted.
+        setup: For handlers of taskrun's own, which find it at ``session.setup``.
     """
 
     target: str
+    setup: bytes = b""
 
 
 class ClockUpdate(Value, frozen=True, kw_only=True, tag="clock"):

@@ -83,6 +83,7 @@ def serve(channel: Session) -> int:
     if isinstance(call, wire.Serve):
         from taskrun.worker import loading  # most workers belong to no pool
 
+        session.setup = call.setup
         status = loading.serve(channel, call.target)
         leave()
         return status

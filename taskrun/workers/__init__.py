@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from taskrun.worker.async_contract import AsyncHandlers
     from taskrun.worker.contract import ContractMistake, Handlers, Request
+    from taskrun.workers.calling import CallTimedOut, Unreadable, WorkerDied
     from taskrun.workers.errors import (
         HandlerFailed,
         PoolClosed,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         WorkersError,
         WorkerStartFailed,
     )
+    from taskrun.workers.executor import Executor
     from taskrun.workers.mapping import Done
     from taskrun.workers.opening import open_pool, open_worker
     from taskrun.workers.pool import Pool
@@ -37,6 +39,8 @@ _HOMES = {
         "WorkerStartFailed",
         "WorkersError",
     ),
+    "workers.calling": ("CallTimedOut", "Unreadable", "WorkerDied"),
+    "workers.executor": ("Executor",),
     "workers.mapping": ("Done",),
     "workers.opening": ("open_pool", "open_worker"),
     "workers.pool": ("Pool",),
@@ -45,8 +49,10 @@ _HOMES = {
 
 __all__ = [
     "AsyncHandlers",
+    "CallTimedOut",
     "ContractMistake",
     "Done",
+    "Executor",
     "HandlerFailed",
     "Handlers",
     "Moved",
@@ -59,7 +65,9 @@ __all__ = [
     "RetryOnCrash",
     "Statistics",
     "Timeouts",
+    "Unreadable",
     "WorkerCrashed",
+    "WorkerDied",
     "WorkerStartFailed",
     "WorkersError",
     "open_pool",

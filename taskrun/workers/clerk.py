@@ -22,7 +22,7 @@ class Clerk(Member[Ticket]):
         super().__init__(owner, place, nursery, requests.Frames(requests.FromWorker), grace=grace)
 
     def _first_words(self) -> bytes:
-        return wire.encode(wire.Serve(target=self._place.target))
+        return wire.encode(wire.Serve(target=self._place.target, setup=self._place.setup))
 
     def _say_leave(self) -> None:
         self._send(requests.encode(requests.Leave()))
@@ -44,6 +44,7 @@ class Clerk(Member[Ticket]):
             case requests.Refusal():
                 ticket = self._answered(message.id)
                 if ticket is not None:
+                    self.worn = self.worn or message.failure.kind == "cancelled"  # by somebody else: it is leaving
                     ticket.refuse(message.failure)
                     self._owner.answered(self)
             case requests.Moved():

@@ -44,6 +44,7 @@ class Birthplace:
         env: dict[str, str],
         startup: float | None,
         stdout: int,
+        setup: bytes = b"",
     ) -> None:
         self.link = link
         self.template = template
@@ -51,6 +52,7 @@ class Birthplace:
         self.env = env
         self.startup = startup
         self.stdout = stdout
+        self.setup = setup
 
 
 class Owner(Protocol):
@@ -107,7 +109,7 @@ class Member(Generic[T]):
         self.stderr = Stderr()
         self.stack = ""
         self.listed = False  # the pool's own: it is among those with room
-        self.worn = False  # likewise: it gets nothing any more
+        self.worn = False  # the pool's too: it gets nothing any more
         self.memory_looked = 0.0  # likewise
         self._owner = owner
         self._place = place

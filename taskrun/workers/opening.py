@@ -83,7 +83,7 @@ async def open_pool(
         if value is not None and value < 1:
             raise ValueError(f"{name} must be at least 1, not {value}")
     place, environ = os.getcwd() if cwd is None else cwd, dict(os.environ if env is None else env)
-    template = _template(target, python, preload, place, environ)
+    template = template_of(target, python, preload, place, environ)
     settings = Settings(
         size=size or usable_cpus(),
         timeouts=timeouts,
@@ -98,12 +98,23 @@ async def open_pool(
         grace=grace,
         restarts=restarts,
     )
+    async with open_staffed(target, template, environ, settings) as pool:
+        yield pool
+
+
+@contextlib.asynccontextmanager
+async def open_staffed(
+    target: str, template: TemplateSpec, environ: dict[str, str], settings: Settings, *, setup: bytes = b""
+) -> AsyncIterator[Pool]:
+    """``open_pool`` with all that it needs; ``setup`` is for handlers of taskrun's own."""
     failure: BaseException | None = None
     stdout = 2 if sys.__stdout__ is None else 1  # a program may have been started without
     async with open_link(adopt=False) as link, trio.open_nursery() as around:
         with trio.CancelScope(shield=True):
             nursery = await around.start(_shelter)
-        birthplace = Birthplace(link, template, target, env=environ, startup=timeouts.startup, stdout=stdout)
+        birthplace = Birthplace(
+            link, template, target, env=environ, startup=settings.timeouts.startup, stdout=stdout, setup=setup
+        )
         staff = Staff(birthplace, nursery, settings)
         pool = Pool(target, nursery, settings, staff)
         try:
@@ -163,7 +174,7 @@ async def open_worker(target: str, **settings: Unpack[WorkerSettings]) -> AsyncI
 _OURS = ("taskrun.worker.loading", "taskrun.worker.serving")  # else each worker would import them anew
 
 
-def _template(
+def template_of(
     target: str, python: str | None, preload: Sequence[str], cwd: str, environ: dict[str, str]
 ) -> TemplateSpec:
     """Where the workers are forked from. An interpreter of its own has a path of its own."""

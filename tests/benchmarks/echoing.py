@@ -147,6 +147,8 @@ def executor(count: int, kind: str) -> tuple[float, float]:
     else:
         if kind == "loky":
             from loky import ProcessPoolExecutor
+        elif kind == "taskrun":
+            from taskrun.workers import Executor as ProcessPoolExecutor
         else:
             from concurrent.futures import ProcessPoolExecutor
         pool = ProcessPoolExecutor(WORKERS)
@@ -190,6 +192,7 @@ CONTENDERS = {
     "floor": floor,
     "taskrun-1": lambda count: taskrun(count, 1),
     "taskrun-16": lambda count: taskrun(count, 16),
+    "taskrun-executor": lambda count: executor(count, "taskrun"),
     "concurrent.futures": lambda count: executor(count, "futures"),
     "trio_parallel": trio_parallel,
     "loky": lambda count: executor(count, "loky"),

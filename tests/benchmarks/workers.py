@@ -20,6 +20,7 @@ NAMES = {
     "floor": "floor: blocking socket, pickle",
     "taskrun-1": "taskrun",
     "taskrun-16": "taskrun, prefetch=16",
+    "taskrun-executor": "taskrun, Executor",
     "concurrent.futures": "concurrent.futures",
     "trio_parallel": "trio-parallel",
     "loky": "loky",
