@@ -52,6 +52,7 @@ async def _serve(channel: Session, handlers: Declared) -> int:
             await server.run_async()
         finally:
             session.begin(None)
+        serving.say_bye(channel)
     return 0
 
 

@@ -57,6 +57,10 @@ class Refusal(Value, frozen=True, kw_only=True, array_like=True, tag="refusal"):
     failure: wire.Failure
 
 
+class Bye(Value, frozen=True, kw_only=True, array_like=True, tag="bye"):
+    """Somebody told the worker to stop: what it has not answered, no handler will see."""
+
+
 class Moved(Value, frozen=True, kw_only=True, array_like=True, tag="moved"):
     """How far the handler says it is; ``done`` ``None``: it says what it does, and not how far it is."""
 
@@ -70,7 +74,7 @@ TASKS = "Trio task"
 """How the stack of a task begins on the stderr of a worker that runs trio."""
 
 ToWorker: TypeAlias = Ask | Leave
-FromWorker: TypeAlias = Hello | Answer | Refusal | Moved
+FromWorker: TypeAlias = Hello | Answer | Refusal | Moved | Bye
 
 _encoder = msgspec.msgpack.Encoder()
 

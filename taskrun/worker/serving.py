@@ -42,10 +42,17 @@ def serve(channel: Session, handlers: Declared) -> int:
         if status is not None:
             _kept.append(stack.pop_all())  # the state is its parent's to leave
             return status
+        say_bye(channel)
     return 0
 
 
 _kept: list[object] = []
+
+
+def say_bye(channel: Session) -> None:
+    """Where a stop was asked for, the program hears that nothing more is begun here."""
+    if interruption.signal:
+        channel.send_frame(requests.encode(requests.Bye()))
 
 
 def hello(handlers: Declared, *, runs_trio: bool = False) -> requests.Hello:

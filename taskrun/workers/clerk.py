@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskrun.worker import requests, wire
-from taskrun.workers.member import Member
+from taskrun.workers.member import NEVER, Member
 from taskrun.workers.settings import Moved
 from taskrun.workers.ticket import Ticket
 
@@ -47,6 +47,10 @@ class Clerk(Member[Ticket]):
                     self.worn = self.worn or message.failure.kind == "cancelled"  # by somebody else: it is leaving
                     ticket.refuse(message.failure)
                     self._owner.answered(self)
+            case requests.Bye():
+                self.quits = True
+                self.retire()
+                self.deadline = NEVER
             case requests.Moved():
                 ticket = self.inflight[0] if self.inflight else None
                 if ticket is not None and ticket.id == message.id and not ticket.unwanted:

@@ -86,6 +86,7 @@ class Member(Generic[T]):
         deadline: When the one in work has used up its time.
         ending: It is being made to end.
         leaving: It was told to end once it has nothing to do.
+        quits: It was told to end by somebody else, and begins nothing more.
         operations: What its hello said.
         served: Requests answered.
         idle_since: When it was last left without work.
@@ -101,6 +102,7 @@ class Member(Generic[T]):
         self.deadline = NEVER
         self.ending = False
         self.leaving = False
+        self.quits = False
         self.operations: dict[str, str] = {}
         self.served = 0
         self.idle_since = NEVER
@@ -301,7 +303,7 @@ class Member(Generic[T]):
     # --- the end
 
     def retire(self) -> None:
-        """It has nothing to do, and gets nothing any more: it leaves its state and ends."""
+        """It has nothing to do, or will do nothing more, and gets nothing: it leaves its state and ends."""
         if not self.leaving and not self.ending:
             self.leaving = True
             self._say_leave()

@@ -179,13 +179,13 @@ class Staff:
         self._unlist(member)
         with contextlib.suppress(ValueError):
             self._spares.remove(member)
-        if not member.ending and not member.leaving and not self._closing:
+        if not member.ending and (not member.leaving or member.quits) and not self._closing:
             self._note_crash()
         held = list(member.inflight)
         member.inflight.clear()
-        if held:
-            self._settle_lost(member, held[0], usage)
-        for ticket in held[1:]:  # no handler has seen them
+        if held and (not member.quits or member.ending or held[0].unwanted):
+            self._settle_lost(member, held.pop(0), usage)
+        for ticket in held:  # no handler has seen them
             if not ticket.unwanted:
                 ticket.attempt -= 1
                 self.queue.push(ticket)

@@ -9,10 +9,11 @@ import sys
 import pytest
 import trio
 import trio.testing
-from support.duties import Count, Die, DieOnce, Echo, Nap, Wait, WhoAreYou
+from support import async_duties
+from support.duties import TARGET, Count, Die, DieOnce, Echo, Nap, Wait, WhoAreYou
 from support.pools import Sent, gone, run, touch, until, workers_of
 
-from taskrun.workers import Restarts, RetryOnCrash, WorkerCrashed, WorkerStartFailed
+from taskrun.workers import HandlerFailed, Restarts, RetryOnCrash, WorkerCrashed, WorkerStartFailed
 
 
 def test_of_twenty_requests_one_of_which_kills_its_worker_nineteen_have_results():
@@ -138,6 +139,28 @@ def test_what_a_crashed_worker_had_not_begun_is_carried_out_by_another():
         worker.assert_gone()
 
     run(test, prefetch=8)
+
+
+@pytest.mark.parametrize("target", [TARGET, async_duties.TARGET])
+def test_a_worker_that_somebody_tells_to_stop_costs_what_is_in_work_and_no_more(tmp_path, target):
+    of_plain = target == TARGET
+
+    async def test(pool):
+        never = str(tmp_path / "never")
+        async with trio.open_nursery() as nursery:
+            first = Sent(pool, Wait(never) if of_plain else async_duties.Wait(never), nursery)
+            worker = await first.begun()
+            others = [Sent(pool, WhoAreYou() if of_plain else async_duties.Plain(), nursery) for _ in range(3)]
+            await until(lambda: pool.statistics.queued == 1)
+            os.kill(worker, signal.SIGTERM)
+        assert isinstance(first.failure, HandlerFailed)
+        assert first.failure.message == "stopped by SIGTERM"
+        assert [each.failure for each in others] == [None] * 3
+        assert worker not in {each.result for each in others}
+        assert pool.statistics.crashes == 1
+        assert pool.statistics.crashed == 0
+
+    run(test, target, prefetch=3)
 
 
 # --- workers that cannot start ----------------------------------------------------------------------------------------
