@@ -61,16 +61,17 @@ def test_how_the_worker_ended_arrives(how, exit_code, number):
     run(test)
 
 
-def test_a_worker_that_dies_idle_costs_nothing():
+@pytest.mark.parametrize(("target", "request_"), [(TARGET, WhoAreYou()), (async_duties.TARGET, async_duties.Plain())])
+def test_a_worker_that_dies_idle_costs_nothing(target, request_):
     async def test(pool):
         for number in (signal.SIGKILL, signal.SIGTERM):
-            worker = await pool.send(WhoAreYou())
+            worker = await pool.send(request_)
             os.kill(worker, number)
             await until(lambda: pool.statistics.crashes)
-            assert await pool.send(WhoAreYou()) != worker
+            assert await pool.send(request_) != worker
             pool._staff.counts["crashes"] = 0
 
-    run(test)
+    run(test, target)
 
 
 def test_a_policy_has_the_request_carried_out_by_another_worker(tmp_path):
