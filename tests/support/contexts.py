@@ -22,6 +22,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -181,9 +182,14 @@ class Place:
 
     def launch(self, project: ProjectDir, *words: str) -> Launched:
         """Starts ``taskrun WORDS`` there; the test is skipped where this machine has no such place."""
-        if self._needs and not shutil.which(self._needs):
+        if self._needs and not _found(self._needs):
             pytest.skip(f"{self._needs} is not installed")
         return self._launch(project, words)
+
+
+def _found(program: str) -> str | None:
+    """Where a program is: beside the interpreter, as what the tests' own environment has, or on the PATH."""
+    return shutil.which(program, path=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]))
 
 
 def _alone(project: ProjectDir, words: tuple[str, ...]) -> Launched:
@@ -235,9 +241,8 @@ def _under_npm(project: ProjectDir, words: tuple[str, ...]) -> Launched:
 
 
 def _under_uv(project: ProjectDir, words: tuple[str, ...]) -> Launched:
-    return _Wrapped(
-        project, project.terminal(argv=("uv", "run", "--no-project", "--offline", *project.command, *words))
-    )
+    argv = (_found("uv") or "uv", "run", "--no-project", "--offline", "--no-cache", *project.command, *words)
+    return _Wrapped(project, project.terminal(argv=argv))
 
 
 def _nested(project: ProjectDir, words: tuple[str, ...]) -> Launched:
