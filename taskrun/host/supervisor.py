@@ -29,6 +29,7 @@ OBEDIENCE = 2.0  # seconds that tasks have to stop when the runner is gone
 SWEEP = 5.0  # seconds of the last sweep
 _RETRIES = {"resources": SHORTAGE_DELAYS, "busy": (0.05, 0.05, 0.05)}
 _LOOK = 0.05  # seconds between two looks at whether tasks have obeyed
+_NUDGES = (0.1, 1.0)  # seconds after a stop, when a worker is interrupted in what it waits for: see worker/stopping.py
 _SNAPSHOTS = (0.05, 2.0)  # seconds between two looks at who is below whom: at first, and at last
 
 
@@ -89,7 +90,7 @@ class Supervisor:
             "spawn": self._spawn,
             "template": self._template,
             "call": self._call,
-            "inspect": self._inspect,
+            "inspect": self._templates.inspect,
             "stop": self._stop,
             "kill": self._kill,
             "dump": self._dump,
@@ -254,9 +255,6 @@ class Supervisor:
             return
         self._try(Spawn(number, request, [*given, stdout, stderr, channel], worker=True))
 
-    def _inspect(self, number: int, key: str, payload: bytes) -> None:
-        self._templates.inspect(number, key, payload)
-
     # --- the requests to what runs ---
 
     def _stop(self, number: int, how: int) -> None:
@@ -264,6 +262,8 @@ class Supervisor:
         if leader is not None:
             self._freezer.forget(leader)
             self.reaper.stop(leader, how)
+            for delay in _NUDGES if leader.worker else ():
+                self._loop.after(delay, lambda: self._tell_worker(number, signal.SIGURG))
         else:
             self._withdraw(number)
 
@@ -285,10 +285,13 @@ class Supervisor:
         return True
 
     def _dump(self, number: int) -> None:
+        self._tell_worker(number, signal.SIGUSR1)
+
+    def _tell_worker(self, number: int, how: int) -> None:
         leader = self.reaper.leaders.get(number)
         if leader is not None and leader.worker and not leader.exited:
             try:
-                os.kill(leader.pid, signal.SIGUSR1)
+                os.kill(leader.pid, how)
             except PermissionError:  # it has become another user's
                 return
 

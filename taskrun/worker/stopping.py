@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
+NUDGE = signal.SIGURG
+"""The host sends it a moment after a stop. A signal that comes when Python has just looked for signals, and is about to
+wait in a system call, or that a thread of the function's takes, interrupts nothing, and its handler runs when the call
+returns, if ever. This one interrupts the call. It is ignored by default, so that a function which has become another
+program, or has set its own handlers, never knows."""
+
 
 class Cancelled(BaseException):
     """The run wants this task to stop: an interrupt, a timeout, another task's failure.
@@ -58,6 +64,7 @@ class Interruption:
         """Takes over the signals. Called in the template: between a fork and the worker's start none is lost."""
         for number in SIGNALS:
             signal.signal(number, self.heard)
+        signal.signal(NUDGE, _nudged)
         os.register_at_fork(before=self._forking, after_in_parent=self._has_forked, after_in_child=self._forked)
 
     def begin(self) -> None:
@@ -128,7 +135,13 @@ class Interruption:
         for number in SIGNALS:
             if signal.getsignal(number) == self.heard:
                 signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        if signal.getsignal(NUDGE) is _nudged:
+            signal.signal(NUDGE, signal.SIG_DFL)
         _signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
+
+
+def _nudged(_number: int, _frame: FrameType | None) -> None:
+    """Does nothing: that the signal has come was enough."""
 
 
 interruption = Interruption()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taskrun.link import Link, Process
 
 TASKS = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, threading, time
 import taskrun
 
 def add(a: int, b: int) -> int:
@@ -37,6 +37,31 @@ def wait():
     taskrun.progress(1, 2)
     time.sleep(100)
     return "never"
+
+def wait_while_a_thread_hears():
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    hearing = threading.Event()
+    def hear():
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        hearing.set()
+        time.sleep(100)
+    threading.Thread(target=hear, daemon=True).start()
+    hearing.wait()
+    return wait()
+
+def handle():
+    heard = []
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _frame: heard.append(number))
+    child = os.fork()
+    if child == 0:
+        os._exit(signal.getsignal(signal.SIGURG) is signal.SIG_DFL)
+    forked = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    taskrun.progress(1, 2)
+    while not heard:
+        time.sleep(0.01)
+    time.sleep(0.5)  # for more to come, if there were more
+    return [*heard, forked]
 
 def wait_for(path: str):
     taskrun.progress(1, 2)
@@ -166,14 +191,29 @@ def test_a13_workers_outlive_their_template_and_the_next_call_gets_a_new_one(spe
     run(test)
 
 
-def test_a_worker_is_stopped_through_the_link(spec):
+@pytest.mark.parametrize("target", ["wait", "wait_while_a_thread_hears"])
+def test_a_worker_is_stopped_through_the_link(spec, target):
+    """Also where the signal does not interrupt what the main thread waits for."""
+
     async def test(link: Link) -> None:
-        call = await begin(link, spec, "tasks:wait")
+        call = await begin(link, spec, f"tasks:{target}")
         await call.progress()
         link.stop(call.process, signal.SIGTERM)
         usage, messages = await call.end()
         assert os.waitstatus_to_exitcode(usage.status) == 1
         assert messages[-1].kind == "cancelled"
+
+    run(test)
+
+
+def test_a_function_with_handlers_of_its_own_hears_a_stop_once(spec):
+    async def test(link: Link) -> None:
+        call = await begin(link, spec, "tasks:handle")
+        await call.progress()
+        link.stop(call.process, signal.SIGTERM)
+        _usage, messages = await call.end()
+        assert isinstance(messages[-1], wire.Result), messages
+        assert msgspec.json.decode(messages[-1].value) == [signal.SIGTERM, 1]
 
     run(test)
 
