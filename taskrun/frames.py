@@ -39,6 +39,52 @@ def pack(value: Any) -> bytes:
     return len(body).to_bytes(4, "little") + body
 
 
+class Descriptors:
+    """Receives from a socket, and keeps the descriptors that come along until they are taken."""
+
+    def __init__(self) -> None:
+        self._sets: list[list[int]] = []
+
+    def receive(self, sock: _socket.socket, most: int) -> bytes:
+        """Reads once, as ``recv`` does.
+
+        Raises:
+            OSError: As ``recv`` does.
+        """
+        data, ancillary, flags, _address = sock.recvmsg(most, _SPACE, _CLOEXEC)
+        for level, kind, payload in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                self._sets.append(_descriptors(payload))
+        if flags & _socket.MSG_CTRUNC and not ancillary:
+            self._sets.append([])  # not one of them fitted into our table: ``take`` says so
+        return data
+
+    def take(self, count: int) -> list[int]:
+        """The ``count`` descriptors that came with the next frame that has any; they are the caller's to close.
+
+        Raises:
+            OSError: EMFILE: the kernel dropped some, because this process may have no more. None is left open.
+            MalformedFrame: None came at all.
+        """
+        if not count:
+            return []
+        if not self._sets:
+            raise MalformedFrame("descriptors are missing")
+        taken = self._sets.pop(0)
+        if len(taken) != count:
+            for fd in taken:
+                os.close(fd)
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return taken
+
+    def close(self) -> None:
+        """Closes the descriptors that nobody took."""
+        for fds in self._sets:
+            for fd in fds:
+                os.close(fd)
+        self._sets.clear()
+
+
 class FrameReader:
     """Cuts received bytes into values, and keeps the descriptors that came with them until they are taken.
 
@@ -48,7 +94,7 @@ class FrameReader:
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._sets: list[list[int]] = []
+        self._descriptors = Descriptors()
 
     def receive(self, sock: _socket.socket) -> list[Any]:
         """Reads once and returns the whole frames that have come.
@@ -59,14 +105,9 @@ class FrameReader:
             BlockingIOError: Nothing there (non-blocking sockets).
         """
         try:
-            data, ancillary, flags, _address = sock.recvmsg(65536, _SPACE, _CLOEXEC)
+            data = self._descriptors.receive(sock, 65536)
         except ConnectionError:
             raise Disconnected from None
-        for level, kind, payload in ancillary:
-            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-                self._sets.append(_descriptors(payload))
-        if flags & _socket.MSG_CTRUNC and not ancillary:
-            self._sets.append([])  # not one of them fitted into our table: take_fds says so
         if not data:
             raise Disconnected
         return self.feed(data)
@@ -97,29 +138,12 @@ class FrameReader:
         return values
 
     def take_fds(self, count: int) -> list[int]:
-        """The ``count`` descriptors that came with the next frame that has any; they are the caller's to close.
-
-        Raises:
-            OSError: EMFILE: the kernel dropped some, because this process may have no more. None is left open.
-            MalformedFrame: None came at all.
-        """
-        if not count:
-            return []
-        if not self._sets:
-            raise MalformedFrame("descriptors are missing")
-        taken = self._sets.pop(0)
-        if len(taken) != count:
-            for fd in taken:
-                os.close(fd)
-            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return taken
+        """As ``Descriptors.take``."""
+        return self._descriptors.take(count)
 
     def close(self) -> None:
         """Closes the descriptors that nobody took."""
-        for fds in self._sets:
-            for fd in fds:
-                os.close(fd)
-        self._sets.clear()
+        self._descriptors.close()
 
 
 def _descriptors(payload: bytes) -> list[int]:
@@ -131,7 +155,7 @@ def _descriptors(payload: bytes) -> list[int]:
     return fds
 
 
-def send_fds(sock: _socket.socket, data: bytes | bytearray, fds: list[int]) -> int:
+def send_fds(sock: _socket.socket, data: bytes | bytearray | memoryview, fds: list[int]) -> int:
     """Sends ``data`` with descriptors attached to its first byte; returns how many bytes went."""
     rights = b"".join([fd.to_bytes(4, sys.byteorder) for fd in fds])
     return sock.sendmsg([data], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)])

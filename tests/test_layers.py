@@ -40,13 +40,14 @@ ROOMS_OF = {
     "tomli": "config",
     # Not in frames and host: a host is forked before anything is imported, and starts with the standard library alone.
     "msgspec": "model events config output worker resolve record plan workers report schedule jobqueue execute run cli",
+    "numpy": "",  # in MODULES_OF
     "procrastinate": "jobqueue",
     "psycopg": "jobqueue",
     "distributed": "execute",
     "uvloop": "",
 }
-# Single modules beside the rooms: only workers whose handlers ask for trio load these.
-MODULES_OF = {"trio": ("taskrun.worker.async_serving",)}
+# Single modules beside the rooms: only workers whose handlers ask for trio load these, and only messages with arrays numpy.
+MODULES_OF = {"trio": ("taskrun.worker.async_serving",), "numpy": ("taskrun.worker.buffers",)}
 NEW_IN_STDLIB = frozenset({"annotationlib"})  # 3.14
 VALUES = frozenset({"Value", "Event", "model.Value"})
 BANNED = ("manager", "handler", "helper", "util", "utils", "context")

@@ -88,9 +88,11 @@ class AsyncServer(serving.Server):
             for message in frames.feed(data):
                 if isinstance(message, requests.Leave):
                     return
+                if not isinstance(message, requests.Ask):
+                    self.learn(message)
+                    continue
                 answer = await self._carry_out_async(message, worker)
-                self.speaker.flush()
-                if not self.channel.send_frame(requests.encode(answer)) or interruption.signal:
+                if not self.reply(message, answer) or interruption.signal:
                     return
 
     async def _receive_async(self, appetite: int) -> bytes:
@@ -101,7 +103,7 @@ class AsyncServer(serving.Server):
                 await trio.lowlevel.wait_readable(self.channel)
             except OSError:
                 return b""  # the channel was closed by a handler
-            return self.channel.receive_bytes(appetite)
+            return self.channel.receive_bytes(appetite, self.borrowed)
         return b""
 
     async def _carry_out_async(self, ask: requests.Ask, worker: int) -> requests.Answer | requests.Refusal:
@@ -115,7 +117,7 @@ class AsyncServer(serving.Server):
                 value = await call(request)
             if scope.cancelled_caught:
                 raise Cancelled(f"stopped by {signal.Signals(interruption.signal).name}")  # noqa: TRY301 - as a sync one
-            answer = requests.Answer(id=ask.id, body=serving.body(value))
+            answer = self.answer(ask, value)
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             if os.getpid() == worker:
                 await trio.lowlevel.checkpoint_if_cancelled()  # the state is: then the worker ends with it

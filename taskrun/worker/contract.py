@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin, o
 import msgspec
 import msgspec.inspect
 
-from taskrun.worker import encoding, hints
+from taskrun.worker import buffers, encoding, hints
 from taskrun.worker.wire import RESULT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+
+    from taskrun.worker.buffers import Incoming, Outgoing
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -74,33 +76,45 @@ class Operation:
         kind: The class.
         name: The class's name; both ends call it so, from whichever module they import it.
         digest: Of the types of request and result, field by field: equal where the two ends agree.
+        large: Whether a request or its result may have a ``Buffer``, an array or a ``SharedBuffer``.
     """
 
-    __slots__ = ("_decode_request", "_decode_result", "digest", "kind", "name")
+    __slots__ = ("_decode_request", "_decode_result", "digest", "kind", "large", "name")
 
     def __init__(self, kind: type[Request[Any]]) -> None:
         result = _result_type(kind)
         self.kind = kind
         self.name = kind.__qualname__
-        self.digest = _digest(kind, result)
-        self._decode_request = msgspec.msgpack.Decoder(kind, dec_hook=hints.from_plain).decode
-        self._decode_result = msgspec.msgpack.Decoder(result, dec_hook=hints.from_plain).decode
+        shapes = _shapes(kind, result)
+        self.digest = hashlib.sha256(shapes).hexdigest()[:16]
+        self.large = buffers.MARK.encode() in shapes or b'"AnyType"' in shapes
+        self._decode_request = _decoder(kind)
+        self._decode_result = _decoder(result)
 
-    def decode_request(self, data: bytes | msgspec.Raw) -> Any:
+    def decode_request(self, data: bytes | msgspec.Raw, incoming: Incoming | None = None) -> Any:
         """The request.
 
-        Raises:
-            msgspec.ValidationError: It does not fit its type.
-        """
-        return self._decode_request(data)
-
-    def decode_result(self, data: bytes | msgspec.Raw) -> Any:
-        """The result.
+        Args:
+            data: The message.
+            incoming: What came beside it.
 
         Raises:
             msgspec.ValidationError: It does not fit its type.
         """
-        return self._decode_result(data)
+        return buffers.beside(incoming, self._decode_request, data) if incoming else self._decode_request(data)
+
+    def decode_result(self, data: bytes | msgspec.Raw, incoming: Incoming | None = None) -> Any:
+        """The result; as ``decode_request``."""
+        return buffers.beside(incoming, self._decode_result, data) if incoming else self._decode_result(data)
+
+
+def _decoder(kind: Any) -> Callable[[bytes | msgspec.Raw], Any]:
+    return msgspec.msgpack.Decoder(kind, dec_hook=_from_plain, ext_hook=buffers.arrived).decode
+
+
+def _from_plain(kind: Any, value: Any) -> Any:
+    """What a field of a class that msgspec does not know holds."""
+    return value if buffers.fits(kind, value) else hints.from_plain(kind, value)
 
 
 _operations: dict[type[Request[Any]], Operation] = {}
@@ -118,16 +132,25 @@ def operation_of(kind: type[Request[Any]]) -> Operation:
     return found
 
 
-def encode(value: object) -> bytes:
+def encode(value: object, outgoing: Outgoing | None = None) -> bytes:
     """A request or a result as bytes.
+
+    Args:
+        value: The request or result.
+        outgoing: For what goes beside it; ``None``: nothing may.
 
     Raises:
         ContractMistake: Something in it cannot be carried, or it is too large; where and why.
     """
+    if outgoing is not None:
+        buffers.now.outgoing = outgoing
     try:
         data = _encoder.encode(value)
     except Exception as error:  # noqa: BLE001 - whatever a class of the user's does when it is read
         raise ContractMistake(_place(value) + _why(error)) from None
+    finally:
+        if outgoing is not None:
+            buffers.now.outgoing = None
     if len(data) > RESULT_LIMIT:
         raise ContractMistake(f"it takes {len(data):,} bytes, more than the {RESULT_LIMIT:,} that may be sent at once")
     return data
@@ -155,6 +178,9 @@ def _place(value: object) -> str:
 
 def _plain(value: Any) -> object:
     """As in results of tasks, but no copy of an array or a mapping is made in silence."""
+    ours = buffers.carried(value)
+    if ours is not None:
+        return ours
     numpy = sys.modules.get("numpy")
     if numpy is not None and isinstance(value, numpy.generic):  # a scalar
         scalar: object = value.item()
@@ -195,7 +221,12 @@ def _evaluated(hint: Any, base: type) -> Any:
     return hint
 
 
-def _digest(kind: Any, result: Any) -> str:
+def _shapes(kind: Any, result: Any) -> bytes:
+    """The types of request and result, in writing.
+
+    Raises:
+        ContractMistake: One of them cannot be carried.
+    """
     shapes = []
     for what, part in ((f"`{kind.__qualname__}`", kind), (f"the result of `{kind.__qualname__}`", result)):
         try:
@@ -203,7 +234,7 @@ def _digest(kind: Any, result: Any) -> str:
         except Exception as error:  # noqa: BLE001 - TypeError for what it does not know, others for bad hints
             why = str(error).rsplit("\n", 1)[-1] or type(error).__name__
             raise ContractMistake(f"{what} cannot be carried between processes: {why}") from None
-    return hashlib.sha256(msgspec.json.encode(shapes, order="sorted")).hexdigest()[:16]
+    return msgspec.json.encode(shapes, order="sorted")
 
 
 def _shape(part: Any, seen: set[object]) -> object:
@@ -230,6 +261,9 @@ def _shape(part: Any, seen: set[object]) -> object:
 
 
 def _shape_of_class(cls: Any) -> object:
+    ours = buffers.shape_of(cls)
+    if ours is not None:
+        return ours
     try:
         return hints.schema_of(cls)
     except NotImplementedError:

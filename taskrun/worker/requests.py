@@ -31,12 +31,43 @@ class Hello(Value, frozen=True, kw_only=True, array_like=True, tag="hello"):
 
 
 class Ask(Value, frozen=True, kw_only=True, array_like=True, tag="ask"):
-    """One request; ``time_left`` in seconds from its start, for whoever asks."""
+    """One request.
+
+    Attributes:
+        time_left: In seconds from its start, for whoever asks.
+        segment: That its large values lie in; 0: it has none.
+    """
 
     id: int
     operation: str
     body: msgspec.Raw
     time_left: float | None = None
+    segment: int = 0
+
+
+class Lent(Value, frozen=True, kw_only=True, array_like=True, tag="lent"):
+    """The descriptor that comes with this frame is of memory that later frames name; either way.
+
+    Attributes:
+        size: Bytes.
+        way: How its counters are kept, where it is a ``SharedBuffer``; empty for a segment.
+    """
+
+    number: int
+    size: int
+    way: str = ""
+
+
+class Forget(Value, frozen=True, kw_only=True, array_like=True, tag="forget"):
+    """This memory will not be named again; either way."""
+
+    number: int
+
+
+class Taken(Value, frozen=True, kw_only=True, array_like=True, tag="taken"):
+    """The result that lay in this segment of the worker's has been taken out of it."""
+
+    segment: int
 
 
 class Leave(Value, frozen=True, kw_only=True, array_like=True, tag="leave"):
@@ -44,17 +75,25 @@ class Leave(Value, frozen=True, kw_only=True, array_like=True, tag="leave"):
 
 
 class Answer(Value, frozen=True, kw_only=True, array_like=True, tag="answer"):
-    """The handler returned."""
+    """The handler returned.
+
+    Attributes:
+        segment: That large values of the result lie in; 0: it has none.
+        kept: Something in the worker still looks at the request's segment.
+    """
 
     id: int
     body: msgspec.Raw
+    segment: int = 0
+    kept: bool = False
 
 
 class Refusal(Value, frozen=True, kw_only=True, array_like=True, tag="refusal"):
-    """The handler did not return a value."""
+    """The handler did not return a value; ``kept`` as in ``Answer``."""
 
     id: int
     failure: wire.Failure
+    kept: bool = False
 
 
 class Bye(Value, frozen=True, kw_only=True, array_like=True, tag="bye"):
@@ -73,8 +112,8 @@ class Moved(Value, frozen=True, kw_only=True, array_like=True, tag="moved"):
 TASKS = "Trio task"
 """How the stack of a task begins on the stderr of a worker that runs trio."""
 
-ToWorker: TypeAlias = Ask | Leave
-FromWorker: TypeAlias = Hello | Answer | Refusal | Moved | Bye
+ToWorker: TypeAlias = Ask | Lent | Forget | Taken | Leave
+FromWorker: TypeAlias = Hello | Answer | Refusal | Moved | Bye | Lent | Forget
 
 _encoder = msgspec.msgpack.Encoder()
 

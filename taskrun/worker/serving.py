@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskrun.worker import contract, failures, requests, session, wire
+from taskrun.worker.beside import Beside
 from taskrun.worker.session import Speaker
 from taskrun.worker.stopping import Cancelled, interruption
 
@@ -105,6 +106,9 @@ class Server:
             name: (handled, self.wrapped(handled.function, handlers.middleware, arguments))
             for name, handled in handlers.by_name.items()
         }
+        large = any(handled.operation.large for handled in handlers.by_name.values())
+        self.beside = Beside(channel) if large else None
+        self.borrowed = None if self.beside is None else self.beside.borrowed
 
     @staticmethod
     def wrapped(
@@ -124,13 +128,48 @@ class Server:
             for message in frames.feed(data):
                 if isinstance(message, requests.Leave):
                     return None
+                if not isinstance(message, requests.Ask):
+                    self.learn(message)
+                    continue
                 answer = self._carry_out(message)
                 if os.getpid() != worker:
                     return end_of_fork(answer)
-                self.speaker.flush()
-                if not self.channel.send_frame(requests.encode(answer)) or interruption.signal:
+                if not self.reply(message, answer) or interruption.signal:
                     return None
         return None
+
+    def learn(self, message: requests.Lent | requests.Forget | requests.Taken) -> None:
+        """What the program says of memory.
+
+        Raises:
+            OSError: There is no room for it here.
+        """
+        assert self.beside is not None
+        self.beside.learn(message)
+
+    def answer(self, ask: requests.Ask, value: object) -> requests.Answer:
+        """What a handler returned, as it is sent.
+
+        Raises:
+            TypeError: It cannot be.
+            MemoryError: There is no memory for it.
+        """
+        try:
+            if self.beside is not None and self._calls[ask.operation][0].operation.large:
+                body, segment = self.beside.encode(value)
+            else:
+                body, segment = contract.encode(value), 0
+        except contract.ContractMistake as mistake:
+            text = f"its result cannot be sent back: {mistake}"
+            raise TypeError(text) from None
+        return requests.Answer(id=ask.id, body=msgspec.Raw(body), segment=segment)
+
+    def reply(self, ask: requests.Ask, answer: requests.Answer | requests.Refusal) -> bool:
+        """Sends what is left of progress and then the answer; whether it could be sent."""
+        self.speaker.flush()
+        if ask.segment and self.borrowed is not None and self.borrowed.keeps(ask.segment):
+            answer = msgspec.structs.replace(answer, kept=True)
+        return self.channel.send_frame(requests.encode(answer))
 
     def _receive(self, appetite: int) -> bytes:
         """Waits for more; empty: there is none, or a stop was asked for, which no handler is concerned by."""
@@ -138,7 +177,7 @@ class Server:
         try:
             interruption.allow()
             try:
-                return self.channel.receive_bytes(appetite)
+                return self.channel.receive_bytes(appetite, self.borrowed)
             finally:
                 interruption.forbid()
         except Cancelled:
@@ -151,7 +190,7 @@ class Server:
             return prepared
         call, request = prepared
         try:
-            return requests.Answer(id=ask.id, body=body(interruptible(call, request)))
+            return self.answer(ask, interruptible(call, request))
         except BaseException as error:  # noqa: BLE001 - a handler may raise anything
             interruption.forbid()
             return refusal(ask, error)
@@ -165,7 +204,10 @@ class Server:
             return requests.Refusal(id=ask.id, failure=wire.Failure(kind="arguments", message=text))
         handled, call = known
         try:
-            request = handled.operation.decode_request(ask.body)
+            beside = self.beside if handled.operation.large else None
+            request = handled.operation.decode_request(
+                ask.body, None if beside is None else beside.incoming(ask.segment)
+            )
         except (msgspec.ValidationError, msgspec.DecodeError) as error:
             return requests.Refusal(id=ask.id, failure=wire.Failure(kind="arguments", message=str(error)))
         self.speaker.turn_to(ask)
@@ -193,19 +235,6 @@ def end_of_fork(answer: requests.Answer | requests.Refusal) -> int:
         return 0
     session.show(answer.failure.traceback)  # as Python does
     return 1
-
-
-def body(value: object) -> msgspec.Raw:
-    """What a handler returned, as it is sent.
-
-    Raises:
-        TypeError: It cannot be.
-    """
-    try:
-        return msgspec.Raw(contract.encode(value))
-    except contract.ContractMistake as mistake:
-        text = f"its result cannot be sent back: {mistake}"
-        raise TypeError(text) from None
 
 
 def _through(layer: Callable[..., Any], call: Callable[[Any], Any], request: Any) -> Any:

@@ -5,6 +5,7 @@ Any thread may use it. It never raises because of the channel: a task that has c
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
@@ -12,10 +13,15 @@ from _socket import AF_UNIX, MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_STREAM
 from _socket import socket as Socket  # noqa: N812 - the class, without the 5 ms of `socket`
 from _thread import RLock, allocate_lock
 from contextlib import suppress
-from time import monotonic
+from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
+from taskrun.frames import send_fds
 from taskrun.worker import wire
 from taskrun.worker.stopping import interruption
+
+if TYPE_CHECKING:
+    from taskrun.worker.arena import Borrowed
 
 PAUSE = 0.05
 """Seconds between two progress messages, on average; five may come at once."""
@@ -165,15 +171,15 @@ class Session(Speaker):
         """Sends one message; ``False``: nobody hears it."""
         return self.send_frame(wire.encode(message))
 
-    def send_frame(self, data: bytes) -> bool:
-        """Sends one frame whole; ``False``: nobody hears it."""
+    def send_frame(self, data: bytes, descriptor: int | None = None) -> bool:
+        """Sends one frame whole, with a descriptor if there is one; ``False``: nobody hears it."""
         frame = memoryview(data)
         with interruption, self._sending:  # may be entered anew, by a signal handler of the task's own
             if self._in_frame:
                 return False
             self._in_frame = True
             try:
-                return self._send_all(frame)
+                return self._send_all(frame, descriptor)
             finally:
                 self._in_frame = False
 
@@ -181,22 +187,34 @@ class Session(Speaker):
         """The descriptor of the channel, for who waits for it."""
         return self._socket.fileno()
 
-    def receive_bytes(self, most: int) -> bytes:
-        """Waits for bytes of frames that are not ``wire``'s; empty: the runner has closed the channel."""
+    def receive_bytes(self, most: int, borrowed: Borrowed | None = None) -> bytes:
+        """Waits for bytes of frames that are not ``wire``'s; empty: the runner has closed the channel.
+
+        Args:
+            most: So many at once.
+            borrowed: Takes the descriptors that come along; ``None``: none do.
+        """
         try:
-            return self._socket.recv(most)
+            return self._socket.recv(most) if borrowed is None else borrowed.receive(self._socket, most)
         except OSError:
             return b""
 
-    def _send_all(self, frame: memoryview) -> bool:
+    def _send_all(self, frame: memoryview, descriptor: int | None) -> bool:
         if not self._is_ours():
             return False
         while frame:
             try:
-                frame = frame[self._socket.send(frame, MSG_NOSIGNAL) :]
+                if descriptor is None:
+                    frame = frame[self._socket.send(frame, MSG_NOSIGNAL) :]
+                else:  # it goes with the first byte
+                    frame = frame[send_fds(self._socket, frame, [descriptor]) :]
+                    descriptor = None
             except BlockingIOError:  # the task made it non-blocking
                 select.select([], [self._socket], [])
-            except OSError:
+            except OSError as error:
+                if error.errno == errno.ETOOMANYREFS:  # too many descriptors are under way, of all processes
+                    sleep(_TURN)
+                    continue
                 self.lost = True
                 return False
         return True

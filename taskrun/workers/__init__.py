@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from taskrun.worker.async_contract import AsyncHandlers
+    from taskrun.worker.buffers import Buffer
     from taskrun.worker.contract import ContractMistake, Handlers, Request
+    from taskrun.worker.shared import SharedBuffer
     from taskrun.workers.calling import CallTimedOut, Unreadable, WorkerDied
     from taskrun.workers.errors import (
         HandlerFailed,
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "worker.async_contract": ("AsyncHandlers",),
+    "worker.buffers": ("Buffer",),
+    "worker.shared": ("SharedBuffer",),
     "worker.contract": ("ContractMistake", "Handlers", "Request"),
     "workers.errors": (
         "HandlerFailed",
@@ -49,6 +53,7 @@ _HOMES = {
 
 __all__ = [
     "AsyncHandlers",
+    "Buffer",
     "CallTimedOut",
     "ContractMistake",
     "Done",
@@ -63,6 +68,7 @@ __all__ = [
     "RequestTimedOut",
     "Restarts",
     "RetryOnCrash",
+    "SharedBuffer",
     "Statistics",
     "Timeouts",
     "Unreadable",

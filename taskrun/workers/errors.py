@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from signal import Signals
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from taskrun.link import Usage
 
 
 class WorkersError(Exception):
@@ -112,6 +117,15 @@ class PoolClosed(WorkersError):  # noqa: N818 - reads as what happened
 
 class PoolFull(WorkersError):  # noqa: N818 - reads as what happened
     """``send_nowait`` found as many requests waiting as may."""
+
+
+def how_it_ended(usage: Usage | None) -> str:
+    """How a worker ended, as a clause."""
+    if usage is None or usage.status is None:
+        return "was lost"
+    if os.WIFSIGNALED(usage.status):
+        return f"was killed by {_name(os.WTERMSIG(usage.status))}"
+    return f"exited with {os.waitstatus_to_exitcode(usage.status)}"
 
 
 def _name(number: int) -> str:

@@ -16,13 +16,14 @@ import trio
 
 from taskrun.link import HostLost, SpawnError
 from taskrun.worker import requests, wire
-from taskrun.workers.errors import WorkerStartFailed
+from taskrun.workers.errors import WorkerStartFailed, how_it_ended
 from taskrun.workers.post import Outbox
 from taskrun.workers.stderr import Stderr
 from taskrun.workers.ticket import Turn
 
 if TYPE_CHECKING:
-    from taskrun.link import Link, Process, TemplateSpec, Usage
+    from taskrun.link import Process, Usage
+    from taskrun.workers.birthplace import Birthplace
     from taskrun.workers.post import Post
 
 T = TypeVar("T", bound=Turn)
@@ -30,29 +31,6 @@ T = TypeVar("T", bound=Turn)
 NEVER = float("inf")
 _MOMENT = 0.1  # seconds in which a handler that nobody waits for may end by itself, and spare the worker
 _DUMP = 0.2  # seconds that a worker gets to write its stack
-
-
-class Birthplace:
-    """What all workers of a pool are made of."""
-
-    def __init__(
-        self,
-        link: Link,
-        template: TemplateSpec,
-        target: str,
-        *,
-        env: dict[str, str],
-        startup: float | None,
-        stdout: int,
-        setup: bytes = b"",
-    ) -> None:
-        self.link = link
-        self.template = template
-        self.target = target
-        self.env = env
-        self.startup = startup
-        self.stdout = stdout
-        self.setup = setup
 
 
 class Owner(Protocol):
@@ -141,6 +119,7 @@ class Member(Generic[T]):
             usage = await self._bury()
         finally:
             self._close()
+            self._let_go(dead=usage is not None)
             self.gone.set()
         if failure is not None:
             self._owner.start_failed(self, failure)
@@ -167,7 +146,7 @@ class Member(Generic[T]):
             raise WorkerStartFailed("timeout", text, stack)
         if hello is None:
             usage = await self._bury()
-            raise WorkerStartFailed("crash", f"the worker {how(usage)} before it was ready", str(self.stderr))
+            raise WorkerStartFailed("crash", f"the worker {how_it_ended(usage)} before it was ready", str(self.stderr))
         if hello.mistake is not None:
             hint = f" ({hello.mistake.hint})" if hello.mistake.hint else ""
             raise WorkerStartFailed("import", hello.mistake.message + hint, hello.mistake.traceback)
@@ -251,7 +230,7 @@ class Member(Generic[T]):
         while True:
             await trio.lowlevel.wait_readable(self._sock)
             try:
-                data = self._sock.recv(self._frames.appetite)
+                data = self._read(self._sock)
                 messages = self._frames.feed(data) if data else None
             except BlockingIOError:
                 continue
@@ -259,6 +238,10 @@ class Member(Generic[T]):
                 return None
             if messages is None or messages:
                 return messages
+
+    def _read(self, sock: socket.socket) -> bytes:
+        """What has come, as ``recv`` gives it."""
+        return sock.recv(self._frames.appetite)
 
     def _take(self, message: Any) -> None:
         """Something that it says, once it is ready."""
@@ -370,6 +353,9 @@ class Member(Generic[T]):
         with trio.move_on_after(1.0):  # whoever still holds it has been killed, but for strangers
             await self.stderr.ended.wait()
 
+    def _let_go(self, *, dead: bool) -> None:
+        """Nothing more comes of it: it is ``dead``, or nobody knows."""
+
     def _close(self) -> None:
         if self._sock is not None:
             trio.lowlevel.notify_closing(self._sock)
@@ -383,12 +369,3 @@ class Engage(Protocol):
     def __call__(self, owner: Owner, place: Birthplace, nursery: trio.Nursery, *, grace: float) -> Member[Any]:
         """See there."""
         ...
-
-
-def how(usage: Usage | None) -> str:
-    """How a worker ended, as a clause."""
-    if usage is None or usage.status is None:
-        return "was lost"
-    if os.WIFSIGNALED(usage.status):
-        return f"was killed by {signal.Signals(os.WTERMSIG(usage.status)).name}"
-    return f"exited with {os.waitstatus_to_exitcode(usage.status)}"

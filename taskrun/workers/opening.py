@@ -11,7 +11,7 @@ import trio
 
 from taskrun.host.cpus import usable_cpus
 from taskrun.link import TemplateSpec, open_link
-from taskrun.workers.member import Birthplace
+from taskrun.workers.birthplace import Birthplace
 from taskrun.workers.pool import Pool
 from taskrun.workers.settings import Restarts, RetryOnCrash, Settings, Timeouts
 from taskrun.workers.staff import Staff

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
+from taskrun.worker.buffers import Outgoing
 from taskrun.worker.contract import ContractMistake, Request, encode, operation_of
 from taskrun.workers.errors import HandlerFailed, PoolFull, RequestTimedOut, WorkerStartFailed
 from taskrun.workers.mapping import Mapped
@@ -151,7 +152,8 @@ class Pool:
             text = f"`{operation.name}` or its result is another class in the workers of `{self._target}` than here"
             raise WorkerStartFailed("contract", text)
         try:
-            body = encode(request)
+            outgoing = Outgoing() if operation.large else None
+            body = encode(request, outgoing)
         except ContractMistake as mistake:
             raise ContractMistake(f"this `{operation.name}` cannot be sent: {mistake}") from None
         self._number += 1
@@ -159,6 +161,7 @@ class Pool:
             self._number,
             operation,
             body,
+            outgoing,
             priority=sending.priority,
             limit=self._timeouts.of(type(request)),
             on_progress=sending.on_progress,

@@ -5,14 +5,22 @@ It knows nothing of what it sends.
 
 from __future__ import annotations
 
+import errno
+import os
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
+from taskrun.frames import send_fds
+
 if TYPE_CHECKING:
     import socket
     from typing import NoReturn
+
+
+_PAUSE = 0.02  # seconds until there may be room for descriptors again, which nothing tells of
 
 
 class Post:
@@ -57,6 +65,7 @@ class Outbox:
         self._post = post
         self._nursery = nursery
         self._waiting = bytearray()
+        self._descriptors: deque[tuple[int, int]] = deque()  # each with where its frame begins in what waits
         self._flushing = False  # a task waits for room
 
     def send(self, data: bytes, *, at_once: bool) -> None:
@@ -72,9 +81,22 @@ class Outbox:
             self._waiting += data
             self._post.collect(self)
 
+    def send_descriptor(self, data: bytes, descriptor: int) -> None:
+        """Sends a frame with a copy of a descriptor.
+
+        Raises:
+            OSError: There are too many.
+        """
+        self._descriptors.append((len(self._waiting), os.dup(descriptor)))  # it may be closed before its turn comes
+        self._waiting += data
+        self.send_out()
+
     def send_out(self) -> None:
         """Sends what is waiting, as far as there is room."""
-        if self._waiting and not self._flushing:
+        if self._descriptors and not self._flushing:
+            self._flushing = True
+            self._nursery.start_soon(self._flush)
+        elif self._waiting and not self._flushing:
             data = bytes(self._waiting)
             self._waiting.clear()
             self._send(data)
@@ -96,12 +118,37 @@ class Outbox:
             while self._waiting:
                 await trio.lowlevel.wait_writable(self._sock)
                 try:
-                    with memoryview(self._waiting) as view:
-                        sent = self._sock.send(view)
+                    self._send_some()
                 except BlockingIOError:
                     continue
-                del self._waiting[:sent]
+                except OSError as error:
+                    if error.errno != errno.ETOOMANYREFS:  # too many descriptors under way, of all processes
+                        raise
+                    await trio.sleep(_PAUSE)
         except (OSError, trio.ClosedResourceError):
-            self._waiting.clear()
+            pass
         finally:
             self._flushing = False
+            self._waiting.clear()
+            while self._descriptors:
+                os.close(self._descriptors.popleft()[1])
+
+    def _send_some(self) -> None:
+        """Sends once. A descriptor goes with the first byte of its frame, and what goes with it begins there.
+
+        Raises:
+            OSError: As ``send`` does.
+        """
+        with memoryview(self._waiting) as view:
+            if not self._descriptors:
+                sent = self._sock.send(view)
+            elif begin := self._descriptors[0][0]:
+                with view[:begin] as before:
+                    sent = self._sock.send(before)
+            else:
+                end = self._descriptors[1][0] if len(self._descriptors) > 1 else len(view)
+                with view[:end] as frames:
+                    sent = send_fds(self._sock, frames, [self._descriptors[0][1]])
+                os.close(self._descriptors.popleft()[1])
+        del self._waiting[:sent]
+        self._descriptors = deque((begin - sent, descriptor) for begin, descriptor in self._descriptors)

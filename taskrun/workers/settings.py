@@ -74,6 +74,7 @@ class Statistics(Value, frozen=True, kw_only=True):
         started: Workers that were ever started.
         crashes: Workers that died by themselves.
         recycled: Workers that were replaced because of ``max_requests``, ``max_memory`` or ``idle_timeout``.
+        arena: Bytes of memory that large values of requests travel in, used or not.
     """
 
     workers: int
@@ -87,6 +88,7 @@ class Statistics(Value, frozen=True, kw_only=True):
     started: int
     crashes: int
     recycled: int
+    arena: int = 0
 
 
 class Settings(Value, frozen=True, kw_only=True):

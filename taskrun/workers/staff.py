@@ -19,7 +19,8 @@ from taskrun.workers.settings import Statistics
 
 if TYPE_CHECKING:
     from taskrun.link import Usage
-    from taskrun.workers.member import Birthplace, Engage, Member
+    from taskrun.workers.birthplace import Birthplace
+    from taskrun.workers.member import Engage, Member
     from taskrun.workers.settings import Settings
     from taskrun.workers.ticket import Turn
 
@@ -113,6 +114,7 @@ class Staff:
                 continue
             member.give(self.queue.pop())
             self._list(member)
+        self._look_for_the_end()  # what could not be given has failed
         if self.queue and self._settings.idle_timeout is not None:
             self._fill()
 
@@ -358,12 +360,7 @@ class Staff:
             self._start_one()
 
     async def close(self, finish: float | None = None) -> None:
-        """Takes nothing new, finishes what was accepted, and ends the workers; returns when they are gone.
-
-        Args:
-            finish: Seconds for what was accepted; what is not finished then is ended, and fails with ``PoolClosed``.
-                0: at once, without the grace period. ``None``: as long as it takes.
-        """
+        """See ``Pool.close``."""
         self._closing = True
         self.queue.release()
         now = True
@@ -390,6 +387,7 @@ class Staff:
                 member.retire()
         for member in everyone:
             await member.gone.wait()
+        self._place.arena.close()
 
     def _look_for_the_end(self) -> None:
         if self._closing and not self.queue and not any(member.inflight for member in self._members):
@@ -405,5 +403,6 @@ class Staff:
             busy=sum(bool(member.inflight) for member in self._members),
             starting=len(self._starting),
             queued=len(self.queue),
+            arena=self._place.arena.size,
             **self.counts,
         )

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taskrun.link import Usage
+    from taskrun.worker.buffers import Incoming, Outgoing
     from taskrun.worker.contract import Operation
     from taskrun.worker.wire import Failure
     from taskrun.workers.settings import Moved
+
+
+_NOTHING: Any = object()
 
 
 class Turn:
@@ -69,6 +73,8 @@ class Ticket(Turn):
 
     Attributes:
         body: The encoded request.
+        outgoing: What goes beside it; ``None``: nothing may.
+        segment: Where that lies for the worker that has it; 0: nowhere.
         settled: It has an answer, or a failure.
         spoiled: What ``on_progress`` raised; its work is being ended for it.
     """
@@ -77,9 +83,12 @@ class Ticket(Turn):
         "_answer",
         "_failure",
         "_task",
+        "_value",
         "body",
         "on_progress",
         "operation",
+        "outgoing",
+        "segment",
         "settled",
         "spoiled",
     )
@@ -89,6 +98,7 @@ class Ticket(Turn):
         number: int,
         operation: Operation,
         body: bytes,
+        outgoing: Outgoing | None = None,
         *,
         priority: int,
         limit: float | None,
@@ -97,16 +107,29 @@ class Ticket(Turn):
         super().__init__(number, priority=priority, limit=limit)
         self.operation = operation
         self.body = body
+        self.outgoing = outgoing
+        self.segment = 0
         self.on_progress = on_progress
         self.settled = False
         self.spoiled: Exception | None = None
         self._task: Task | None = None
         self._answer: msgspec.Raw | None = None
+        self._value: Any = _NOTHING
         self._failure: Exception | None = None
 
-    def answer(self, body: msgspec.Raw) -> None:
-        """Its handler returned."""
+    def answer(self, body: msgspec.Raw, incoming: Incoming | None = None) -> None:
+        """Its handler returned.
+
+        Args:
+            body: The encoded result.
+            incoming: What came beside it, which is there for this moment only.
+        """
         self._answer = body
+        if incoming is not None and not self.unwanted:
+            try:
+                self._value = self._decoded(incoming)
+            except (HandlerFailed, MemoryError) as failure:
+                self._failure = failure
         self._settle()
 
     def fail(self, failure: Exception) -> None:
@@ -135,8 +158,9 @@ class Ticket(Turn):
 
     def frame(self) -> bytes:
         """What the worker gets."""
-        body = msgspec.Raw(self.body)
-        return requests.encode(requests.Ask(id=self.id, operation=self.operation.name, body=body, time_left=self.limit))
+        body, name = msgspec.Raw(self.body), self.operation.name
+        ask = requests.Ask(id=self.id, operation=name, body=body, time_left=self.limit, segment=self.segment)
+        return requests.encode(ask)
 
     def _settle(self) -> None:
         if self.settled:
@@ -178,9 +202,12 @@ class Ticket(Turn):
         """
         if self._failure is not None:
             raise self._failure
+        return self._decoded() if self._value is _NOTHING else self._value
+
+    def _decoded(self, incoming: Incoming | None = None) -> Any:
         assert self._answer is not None
         try:
-            return self.operation.decode_result(self._answer)
+            return self.operation.decode_result(self._answer, incoming)
         except msgspec.MsgspecError as error:
             why = f"it returned something else than the contract says: {error}"
             raise HandlerFailed(self.operation.name, type(error).__name__, why) from None
