@@ -94,7 +94,7 @@ class CallFuture(Future[T]):
 class Wanted:
     """A call that no worker has got."""
 
-    __slots__ = ("args", "function", "future", "kwargs", "timeout")
+    __slots__ = ("args", "body", "function", "future", "kwargs", "timeout")
 
     def __init__(
         self,
@@ -109,14 +109,15 @@ class Wanted:
         self.args = args
         self.kwargs = kwargs
         self.timeout = timeout
+        self.body = b""
 
-    def encoded(self) -> bytes:
-        """The request.
+    def encode(self) -> None:
+        """Makes the request, unless it is made.
 
         Raises:
             BaseException: It cannot be pickled, or is too large.
         """
-        return encode(Call(payload=pickled("the call", (self.function, self.args, self.kwargs))))
+        self.body = self.body or encode(Call(payload=pickled("the call", (self.function, self.args, self.kwargs))))
 
     @property
     def called(self) -> Any:
@@ -135,8 +136,8 @@ class Order(Ticket):
 
     __slots__ = ("engine", "future", "name")
 
-    def __init__(self, number: int, wanted: Wanted, body: bytes, engine: Owner) -> None:
-        super().__init__(number, _OPERATION, body, priority=0, limit=wanted.timeout, on_progress=None)
+    def __init__(self, number: int, wanted: Wanted, engine: Owner) -> None:
+        super().__init__(number, _OPERATION, wanted.body, priority=0, limit=wanted.timeout, on_progress=None)
         self.engine = engine
         self.future = wanted.future
         self.name = wanted.name

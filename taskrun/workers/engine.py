@@ -6,7 +6,7 @@ It holds no reference to the executor, so that one that nobody has any more can 
 from __future__ import annotations
 
 import contextlib
-import json
+import itertools
 import logging
 import os
 import threading
@@ -15,41 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from taskrun.model import Value
-from taskrun.worker import main_module
 from taskrun.worker.callables import TARGET
 from taskrun.workers.calling import Order, Wanted, broken, refuse, settle
 from taskrun.workers.errors import PoolClosed, WorkersError, WorkerStartFailed
+from taskrun.workers.lending import Lending, give_next
 from taskrun.workers.opening import open_staffed, template_of
-from taskrun.workers.settings import Settings  # noqa: TC001 - msgspec reads the annotations
+from taskrun.workers.plan import is_of_main, with_main
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures.process import BrokenProcessPool
 
     from taskrun.workers.calling import CallFuture
+    from taskrun.workers.lending import LentClerk
+    from taskrun.workers.plan import Plan
     from taskrun.workers.staff import Staff
 
 LOGGER = logging.getLogger("concurrent.futures")
 _ASK = 1e-6  # seconds that running calls get before they are asked to stop
-
-
-class Plan(Value, frozen=True, kw_only=True):
-    """What an executor was told.
-
-    Attributes:
-        setup: What each worker gets first; see ``callables.setup_of``.
-        main: The program's main module; see ``main_module``.
-        main_first: The initializer is defined there.
-    """
-
-    settings: Settings
-    timeout: float | None
-    kill_on_cancel: bool
-    preload: tuple[str, ...]
-    setup: bytes
-    main: dict[str, Any]
-    main_first: bool
 
 
 class Engine:
@@ -61,18 +44,21 @@ class Engine:
         self.pid = os.getpid()
         self.thread: threading.Thread | None = None
         self.failure: BrokenProcessPool | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a collection of garbage may call anything, in the middle of anything
+        self._lending = Lending(self._lock, self._answered, lambda clerk, data: self._tell(clerk.send_rest, data))
+        self._lends = plan.settings.idle_timeout is None  # else an idle worker is let go
         self._wanted: deque[Wanted] = deque()
         self._token: trio.lowlevel.TrioToken | None = None
         self._woken = False
         self._why_closed = ""  # nothing is taken any more
         self._cancelling = False  # what no worker has got is not to be done
         self._finish: float | None = None  # as of `Pool.close`; not `None`: at once
-        self._number = 0
+        self._numbers = itertools.count(1)
         self._most = plan.settings.size * plan.settings.prefetch
         # Of the thread:
         self._orders: set[Order] = set()
         self._early: list[Order] = []  # for when the pool is open
+        self._done: deque[Order] = deque()  # whose futures are still to hear of it
         self._staff: Staff | None = None
         self._over = trio.Event()
         self._opening = trio.CancelScope()
@@ -89,20 +75,49 @@ class Engine:
         """
         if self.pid != os.getpid():
             raise RuntimeError("this executor belongs to the process that made it, and not to its forks: make one here")
+        self._refuse_if_over()
+        hurries = len(self._lending) > 0 and wanted.timeout is None
+        if hurries and not self._encode(wanted):
+            return
         with self._lock:
-            if self.failure is not None:
-                raise broken(self.failure)
-            if _exiting:
-                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-            if self._why_closed:
-                raise RuntimeError(self._why_closed)
+            self._refuse_if_over()
             if self.thread is None:
                 self._start(wanted)
+            if hurries and not self._wanted and self._lend_to(wanted):
+                return
             self._wanted.append(wanted)
             if self._woken or len(self._orders) >= self._most:  # who frees a place looks for it
                 return
             self._woken = True
         self._tell(self._wake)
+
+    def _refuse_if_over(self) -> None:
+        """Where nothing is taken any more, says so."""
+        if self.failure is not None:
+            raise broken(self.failure)
+        if _exiting:
+            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+        if self._why_closed:
+            raise RuntimeError(self._why_closed)
+
+    def _encode(self, wanted: Wanted) -> bool:
+        """Whether it can be sent; if not, its future says why."""
+        try:
+            wanted.encode()
+        except BaseException as error:  # noqa: BLE001 - a class of the user's; it fails this call and nothing else
+            refuse(wanted.future, error)
+            return False
+        return True
+
+    def _lend_to(self, wanted: Wanted) -> bool:
+        """Gives it to an idle worker, here and now; whether there is one."""
+        if not self._lending.can_take(wanted.body):
+            return False
+        order = Order(next(self._numbers), wanted, self)
+        wanted.future.set_running_or_notify_cancel()
+        self._orders.add(order)
+        self._lending.give(order)  # last: the answer may be there at once
+        return True
 
     def shut(
         self,
@@ -193,18 +208,21 @@ class Engine:
         environ = dict(os.environ)
         template = template_of(TARGET, None, plan.preload, os.getcwd(), environ)
         if self._main_first and len(plan.main) > 1:
-            template = template_with_main(template, plan.main)
+            template = with_main(template, plan.main)
         self._token = trio.lowlevel.current_trio_token()
         with self._opening:
             if self._finish is None:
                 self._feed()
-                async with open_staffed(TARGET, template, environ, plan.settings, setup=plan.setup) as pool:
+                async with open_staffed(
+                    TARGET, template, environ, plan.settings, setup=plan.setup, engage=self._lending.engage
+                ) as pool:
                     self._begin(pool._staff)  # noqa: SLF001 - tickets of its own spare a task for each call
                     await self._over.wait()
                     await pool.close(self._finish)
 
     def _leave(self, failure: BaseException) -> None:
         """The thread ends: what is not done never will be."""
+        self._lending.take_back(None)
         with self._lock:
             if not self._why_closed and self.failure is None:
                 self.failure = broken(failure)
@@ -237,13 +255,16 @@ class Engine:
 
     def _feed(self) -> None:
         """Gives the pool as many calls as it has places; so those that wait can still be cancelled."""
+        if self._wanted and len(self._lending):
+            self._lending.take_back(self._staff)
         while self._wanted and len(self._orders) < self._most:
             order = self._order(self._wanted.popleft())
             if order is not None:
-                self._orders.add(order)
                 self._hand_over(order)
 
-    def _hand_over(self, order: Order) -> None:
+    def _hand_over(self, order: Order, clerk: LentClerk | None = None) -> None:
+        """Has it carried out, by that worker if there is one."""
+        self._orders.add(order)
         if self._staff is None:
             self._early.append(order)
             return
@@ -252,28 +273,48 @@ class Engine:
         except WorkersError as failure:
             self._break(failure)
             order.fail(failure)
+            return
+        if clerk is not None and clerk.listed and not self._staff.queue:
+            give_next(clerk, order, self._staff)
         else:
             self._staff.submit(order)
 
     def _order(self, wanted: Wanted) -> Order | None:
         """The order for a call; ``None``: it was cancelled, or cannot be sent."""
-        if not wanted.future.set_running_or_notify_cancel():
+        if wanted.future.cancelled():
+            wanted.future.set_running_or_notify_cancel()
             return None
-        try:
-            body = wanted.encoded()
-        except BaseException as error:  # noqa: BLE001 - a class of the user's; it fails this call and nothing else
-            settle(wanted.future, None, error)
+        if not self._encode(wanted) or not wanted.future.set_running_or_notify_cancel():
             return None
-        self._number += 1
-        return Order(self._number, wanted, body, self)
+        return Order(next(self._numbers), wanted, self)
 
     def settled(self, order: Order) -> None:
-        """An order has come to its end."""
+        """An order has come to its end: another takes its place, and then its future hears of it."""
         self._orders.discard(order)
-        if self._wanted:
+        self._done.append(order)
+        if not self._lending.listening:  # else that comes when the worker can be given the next
             self._feed()
-        value, failure = order.outcome()
-        settle(order.future, value, failure)
+            self._tell_futures()
+
+    def _answered(self, clerk: LentClerk) -> None:
+        """A worker has said something, an answer most likely: it gets the next call, or is lent."""
+        if self._wanted and len(self._orders) < self._most:
+            order = self._order(self._wanted.popleft())
+            if order is not None:
+                self._hand_over(order, clerk)
+            self._feed()
+        elif self._lends and not self._wanted and self._staff is not None:
+            with self._lock:
+                if not self._wanted and not self._why_closed:
+                    self._lending.lend(clerk, self._staff)
+        self._tell_futures()
+
+    def _tell_futures(self) -> None:
+        while self._done:
+            order = self._done.popleft()
+            value, failure = order.outcome()
+            settle(order.future, value, failure)
+            del value, failure, order  # nothing here holds on to what is not ours
         if self._why_closed:
             self._look_for_the_end()
 
@@ -312,19 +353,6 @@ class Engine:
                 self._opening.cancel()
         elif self._why_closed and not self._wanted and not self._orders:
             self._over.set()
-
-
-def is_of_main(function: object) -> bool:
-    """Whether it is defined in the program's main module."""
-    return getattr(function, "__module__", None) == "__main__"
-
-
-def template_with_main(template: Any, main: dict[str, Any]) -> Any:
-    """A template that has run the program's main module."""
-    import msgspec
-
-    env = {**template.env, main_module.VARIABLE: json.dumps(main)}
-    return msgspec.structs.replace(template, env=env, preload=(*template.preload, "taskrun.worker.preload_main"))
 
 
 # --- the interpreter's end, and forks ---------------------------------------------------------------------------------

@@ -16,7 +16,8 @@ from taskrun.host.cpus import usable_cpus
 from taskrun.worker import main_module
 from taskrun.worker.callables import call_each, setup_of
 from taskrun.workers.calling import CallFuture, Wanted
-from taskrun.workers.engine import Engine, Plan, is_of_main
+from taskrun.workers.engine import Engine
+from taskrun.workers.plan import Plan, is_of_main
 from taskrun.workers.settings import Restarts, Settings, Timeouts
 
 if TYPE_CHECKING:

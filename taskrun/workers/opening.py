@@ -12,6 +12,7 @@ import trio
 from taskrun.host.cpus import usable_cpus
 from taskrun.link import TemplateSpec, open_link
 from taskrun.workers.birthplace import Birthplace
+from taskrun.workers.clerk import Clerk
 from taskrun.workers.pool import Pool
 from taskrun.workers.settings import Restarts, RetryOnCrash, Settings, Timeouts
 from taskrun.workers.staff import Staff
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from taskrun.worker.contract import Request
+    from taskrun.workers.member import Engage
 
 
 @contextlib.asynccontextmanager
@@ -104,9 +106,15 @@ async def open_pool(
 
 @contextlib.asynccontextmanager
 async def open_staffed(
-    target: str, template: TemplateSpec, environ: dict[str, str], settings: Settings, *, setup: bytes = b""
+    target: str,
+    template: TemplateSpec,
+    environ: dict[str, str],
+    settings: Settings,
+    *,
+    setup: bytes = b"",
+    engage: Engage = Clerk,
 ) -> AsyncIterator[Pool]:
-    """``open_pool`` with all that it needs; ``setup`` is for handlers of taskrun's own."""
+    """``open_pool`` with all that it needs; ``setup`` and ``engage`` are for handlers and workers of taskrun's own."""
     failure: BaseException | None = None
     stdout = 2 if sys.__stdout__ is None else 1  # a program may have been started without
     async with open_link(adopt=False) as link, trio.open_nursery() as around:
@@ -115,7 +123,7 @@ async def open_staffed(
         birthplace = Birthplace(
             link, template, target, env=environ, startup=settings.timeouts.startup, stdout=stdout, setup=setup
         )
-        staff = Staff(birthplace, nursery, settings)
+        staff = Staff(birthplace, nursery, settings, engage)
         pool = Pool(target, nursery, settings, staff)
         try:
             await staff.start()

@@ -130,7 +130,7 @@ async def in_trio(count: int, one) -> tuple[float, float]:
     return best, count / (time.perf_counter() - began)
 
 
-def executor(count: int, kind: str) -> tuple[float, float]:
+def executor(count: int, kind: str, **settings) -> tuple[float, float]:
     """Whatever has `submit` or the like, which returns a future with `result`."""
     if kind == "pebble":
         from pebble import ProcessPool
@@ -151,7 +151,7 @@ def executor(count: int, kind: str) -> tuple[float, float]:
             from taskrun.workers import Executor as ProcessPoolExecutor
         else:
             from concurrent.futures import ProcessPoolExecutor
-        pool = ProcessPoolExecutor(WORKERS)
+        pool = ProcessPoolExecutor(WORKERS, **settings)
         submit = lambda number: pool.submit(echo, record(number)).result  # noqa: E731
         end = pool.shutdown
 
@@ -193,6 +193,7 @@ CONTENDERS = {
     "taskrun-1": lambda count: taskrun(count, 1),
     "taskrun-16": lambda count: taskrun(count, 16),
     "taskrun-executor": lambda count: executor(count, "taskrun"),
+    "taskrun-executor-16": lambda count: executor(count, "taskrun", prefetch=16),
     "concurrent.futures": lambda count: executor(count, "futures"),
     "trio_parallel": trio_parallel,
     "loky": lambda count: executor(count, "loky"),

@@ -21,6 +21,7 @@ NAMES = {
     "taskrun-1": "taskrun",
     "taskrun-16": "taskrun, prefetch=16",
     "taskrun-executor": "taskrun, Executor",
+    "taskrun-executor-16": "taskrun, Executor, prefetch=16",
     "concurrent.futures": "concurrent.futures",
     "trio_parallel": "trio-parallel",
     "loky": "loky",

@@ -18,11 +18,13 @@ CHECKERS = ("mypy", "pyright")
 CONTRACT = """
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from taskrun.workers import AsyncHandlers, Handlers, Moved, Pool, Request, RetryOnCrash, Timeouts, open_pool, open_worker
+from taskrun.workers import AsyncHandlers, Executor, Handlers, Moved, Pool, Request, RetryOnCrash, Timeouts
+from taskrun.workers import open_pool, open_worker
 
 
 @dataclass(frozen=True)
@@ -148,6 +150,21 @@ async def main() -> None:
         reveal_type(await worker.send(Count()))  #: int
 
 
+def square(number: int, *, times: int = 1) -> float:
+    return float(number**2 * times)
+
+
+def outside_trio() -> None:
+    with Executor(2, timeout=3, initializer=print, initargs=("a",)) as executor:
+        reveal_type(executor.submit(square, 3, times=2))  #: Future[float]
+        reveal_type(executor.submit(square, 3).result(timeout=1))  #: float
+        reveal_type(executor.schedule(square, [3], timeout=None))  #: Future[float]
+        reveal_type(list(executor.map(square, [1, 2], chunksize=2, buffersize=3)))  #: list[float]
+        reveal_type(executor.kill(executor.submit(square, 3)))  #: bool
+    futures: concurrent.futures.Executor = executor
+    futures.shutdown(cancel_futures=True)
+
+
 def told(moved: Moved) -> str:
     reveal_type(moved.done)  #: float | None
     return moved.message
@@ -221,6 +238,10 @@ def handles_no_request(request: int, state: State) -> int:
 
 
 async def main(pool: Pool) -> None:
+    with Executor("2") as executor:  # wrong
+        executor.submit(print, file=3)  # wrong
+        executor.submit(3)  # wrong
+        number: int = executor.submit(str, 3).result()  # wrong
     text: str = await pool.send(Count())  # wrong
     print((await pool.send(Resize("a"))).width)  # wrong
     await pool.send(3)  # wrong
