@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import trio
 
@@ -22,24 +23,63 @@ if TYPE_CHECKING:
 NAME = "debug-state.txt"
 
 
-def tell_state(facts: Facts, folder: str, executor: LocalExecutor, settled: dict[str, int], now: float) -> None:
-    """Writes ``debug-state.txt``, and tells where it is; does nothing where there is no room for it.
+class DebugState:
+    """Writes ``debug-state.txt`` when asked, in a thread: a disk may take its time, and the run must not.
 
     Args:
-        facts: Told.
+        facts: Told where it is; nothing is told where there is no room for it.
         folder: The run's.
-        executor: Knows the attempts under way.
-        settled: Tasks that have settled, by state.
-        now: On the run's clock.
     """
-    path = os.path.join(folder, NAME)
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
-            file.writelines(f"{line}\n" for line in _lines(executor.running(), settled, now))
-    except OSError:
-        return
-    facts.warn("state", f"what taskrun was doing is in {path}")
+
+    def __init__(self, facts: Facts, folder: str) -> None:
+        self._facts = facts
+        self._path = os.path.join(folder, NAME)
+        self._idle: trio.Event | None = None  # set, or None, when nothing is being written
+        self._over = False  # the run's last event is told: nothing may come after it
+
+    def tell(self, executor: LocalExecutor, settled: dict[str, int], now: float) -> None:
+        """Takes down what this process is doing at this moment, and has it written.
+
+        Args:
+            executor: Knows the attempts under way.
+            settled: Tasks that have settled, by state.
+            now: On the run's clock.
+        """
+        if self._idle is not None or self._over:
+            return  # what was asked for a moment ago says the same
+        self._idle = trio.Event()
+        lines = [f"{line}\n" for line in _lines(executor.running(), settled, now)]
+        token = trio.lowlevel.current_trio_token()
+
+        def written(outcome: Any) -> None:
+            with contextlib.suppress(trio.RunFinishedError):  # nobody waits for it any more
+                token.run_sync_soon(self._written, outcome)
+
+        trio.lowlevel.start_thread_soon(lambda: _write(self._path, lines), written)
+
+    async def finish(self, patience: float) -> None:
+        """Waits until it is written, for so many seconds at most; afterwards nothing is told any more."""
+        if self._idle is not None:
+            with trio.move_on_after(patience):
+                await self._idle.wait()
+        self._over = True
+
+    def _written(self, outcome: Any) -> None:
+        if self._idle is not None:
+            self._idle.set()
+            self._idle = None
+        try:
+            outcome.unwrap()
+        except OSError:
+            return
+        if not self._over:
+            self._facts.warn("state", f"what taskrun was doing is in {self._path}")
+
+
+def _write(path: str, lines: list[str]) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.writelines(lines)
 
 
 def _lines(running: Iterable[tuple[str, Running]], counts: dict[str, int], now: float) -> Iterator[str]:

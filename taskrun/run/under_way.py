@@ -6,7 +6,6 @@ import contextlib
 import errno
 import itertools
 import os
-import random
 import signal
 from typing import TYPE_CHECKING
 
@@ -19,18 +18,17 @@ from taskrun.execute.equipment import Equipment
 from taskrun.execute.local import LocalExecutor
 from taskrun.model import CancelKind, CancelReason, Outcome, State
 from taskrun.model import LookUpFailed as LookUpFailedEnding
-from taskrun.plan import Plan, RuledOut
-from taskrun.report.compose import make_reporters
+from taskrun.plan import RuledOut
 from taskrun.report.events_out import open_events
 from taskrun.report.writer import Writer
 from taskrun.resolve import LookUpError
-from taskrun.run.about import about_tasks
 from taskrun.run.closing import Closing, shut_down
 from taskrun.run.facts import Facts
 from taskrun.run.parent import dies_with_parent, watch_parent
+from taskrun.run.parts import plan_of, reporters_of, writes_output_events
 from taskrun.run.prepare import affordable, fewer_jobs
 from taskrun.run.python import template_of
-from taskrun.run.recording import Recording, known_durations
+from taskrun.run.recording import Recording
 from taskrun.run.setting import display, one_named
 from taskrun.run.status import Tally
 from taskrun.schedule import Scheduler
@@ -42,12 +40,14 @@ if TYPE_CHECKING:
     from taskrun.link import Link
     from taskrun.model import Attempt, Leftover
     from taskrun.resolve import Selection
+    from taskrun.run.debug_state import DebugState
     from taskrun.run.options import RunResult
     from taskrun.run.setting import Setting
     from taskrun.run.terminal import Terminal
 
 _TICK = 0.1  # seconds between two looks of the reporters at the clock
 _REAP = 10  # ticks between two looks for dead processes that were adopted
+_HUNG_DISK = 1.0  # seconds that the run's end waits for what SIGQUIT has asked for to be written
 _LEAVING = 0.2  # seconds that whoever reads our output gets when the run was interrupted
 
 
@@ -74,21 +74,13 @@ class UnderWay:
         self._selection = selection
         self._terminal = terminal
         self._resolver = setting.prepared.resolver
-        project = setting.prepared.project
         self._clock = RunClock(trio.lowlevel.current_clock().current_time)
         self._tally = Tally()
         self._settings = display(setting, one_named(selection))
-        self._facts = Facts(setting.run_id, self._tally, count_output=self._writes_output_events)
+        self._facts = Facts(setting.run_id, self._tally, count_output=writes_output_events(setting))
         self._jobs = affordable(setting.prepared.jobs)
         # What may refuse the run comes before its record, which would read as that of a run that was aborted.
-        self._plan = Plan(
-            selection,
-            limits=project.limits,
-            jobs=self._jobs,
-            on_failure=project.run.on_failure,
-            durations=known_durations(setting),
-            random=random.Random(),  # noqa: S311 - jitter of retries, no secret
-        )
+        self._plan = plan_of(setting, selection, self._jobs)
         self._events_fd = None if setting.options.events is None else open_events(setting.options.events)
         self._recording = Recording(setting, link, lambda clause: self._facts.warn("record", clause))
         self._resolver.recorded_in(self._recording.path)
@@ -98,54 +90,59 @@ class UnderWay:
             on_broken=self._on_broken,
             on_error=self._on_unwritable,
         )
-        self._reporters = make_reporters(
+        self._reporters = reporters_of(
+            setting,
+            selection,
             self._settings,
-            self._writer,
-            about=about_tasks(selection, setting),
-            read_log=self._recording.read_log,
-            environ=setting.environ,
-            cwd=setting.prepared.request.cwd,
+            writer=self._writer,
+            recording=self._recording,
             events_fd=self._events_fd,
-            events_output=self._writes_output_events,
             clock=self._clock.now,
         )
-        self._equipment = Equipment(
-            link=link,
-            clock=self._clock,
-            folder=self._recording.folder,
-            checkpoints=self._recording.checkpoints,
-            template=template_of(setting),
-            give_terminal=self._lent_terminal,
-            suspend=on_stopped,
-        )
+        self._equipment = self._make_equipment(on_stopped)
         self._executor = LocalExecutor(self._equipment, on_keyboard_interrupt=lambda: on_interrupt(signal.SIGINT))
-        self._scheduler = Scheduler(
-            self._plan,
-            self._executor,
-            self._prepare,
-            self._emit,
-            cleanup=project.run.cleanup,
-            deadline=project.run.deadline,
-            clock=self._clock,
-        )
+        self._scheduler = self._make_scheduler()
+        self._closing = self._make_closing()
+        self._state: DebugState | None = None  # made when somebody asks
         self._cancelled: CancelReason | None = None
-        began = self._clock.now()
-        self._closing = Closing(
-            self._facts,
-            self._recording,
-            self._tally,
-            self._plan,
-            elapsed=lambda: self._clock.now() - began,
-            handed_on=selection.requested[0] if setting.options.exit_code_task else None,
-        )
         self._settled = False  # every task is: a signal changes nothing any more
         self._suspended = False
         self._in_background = False
         self._unheard = False  # the run was cancelled, and nobody reads: output is shown no more
 
-    @property
-    def _writes_output_events(self) -> bool:
-        return self._setting.options.events is not None and self._setting.options.output == "stream"
+    def _make_equipment(self, on_stopped: Callable[[], Awaitable[None]]) -> Equipment:
+        return Equipment(
+            link=self._link,
+            clock=self._clock,
+            folder=self._recording.folder,
+            checkpoints=self._recording.checkpoints,
+            template=template_of(self._setting),
+            give_terminal=self._lent_terminal,
+            suspend=on_stopped,
+        )
+
+    def _make_scheduler(self) -> Scheduler:
+        limits = self._setting.prepared.project.run
+        return Scheduler(
+            self._plan,
+            self._executor,
+            self._prepare,
+            self._emit,
+            cleanup=limits.cleanup,
+            deadline=limits.deadline,
+            clock=self._clock,
+        )
+
+    def _make_closing(self) -> Closing:
+        began = self._clock.now()
+        return Closing(
+            self._facts,
+            self._recording,
+            self._tally,
+            self._plan,
+            elapsed=lambda: self._clock.now() - began,
+            handed_on=self._selection.requested[0] if self._setting.options.exit_code_task else None,
+        )
 
     # --- from begin to end
 
@@ -213,6 +210,8 @@ class UnderWay:
         self._settled = True
 
     async def _end(self, leaked: tuple[Leftover, ...]) -> RunResult:
+        if self._state is not None:
+            await self._state.finish(_HUNG_DISK)
         reason = self._cancelled or self._scheduler.cancelled
         self._closing.tell(reason, leaked)
         self._reporters.close()
@@ -343,10 +342,11 @@ class UnderWay:
 
     def tell_state(self) -> None:
         """Somebody wants to know what this process is doing, above all where it seems to stick."""
-        from taskrun.run.debug_state import tell_state
+        from taskrun.run.debug_state import DebugState
 
         if not self._closing.told:
-            tell_state(self._facts, self._recording.path, self._executor, self._tally.counts, self._clock.now())
+            self._state = self._state or DebugState(self._facts, self._recording.path)
+            self._state.tell(self._executor, self._tally.counts, self._clock.now())
 
     def warn(self, text: str) -> None:
         """Something the user should know, that is no event of a task's."""

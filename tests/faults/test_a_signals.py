@@ -130,7 +130,7 @@ def test_a9_sigquit(place, real):
     went_to(real, signal.SIGQUIT)
     assert runs.ends(real)["program"]["signal"] == signal.SIGQUIT
     state = runs.folder(real) / "debug-state.txt"
-    finished.shows("what taskrun was doing is in", state.name, "Stopping 3 tasks: SIGQUIT")
+    finished.shows("Stopping 3 tasks: SIGQUIT").shows("what taskrun was doing is in", state.name)
     content = state.read_text()
     for task, pid in leaders.items():
         assert f"  {task}: attempt 1, pid {pid}" in content

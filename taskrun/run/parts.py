@@ -1,0 +1,62 @@
+"""The larger parts of a run, each made from its setting: the plan, and the reporters. It starts and tells nothing."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING
+
+from taskrun.plan import Plan
+from taskrun.report.compose import make_reporters
+from taskrun.run.about import about_tasks
+from taskrun.run.recording import known_durations
+
+if TYPE_CHECKING:
+    from taskrun.model import Clockwork
+    from taskrun.report.compose import Reporters
+    from taskrun.report.settings import Settings
+    from taskrun.report.writer import Writer
+    from taskrun.resolve import Selection
+    from taskrun.run.recording import Recording
+    from taskrun.run.setting import Setting
+
+
+def plan_of(setting: Setting, selection: Selection, jobs: int) -> Plan:
+    """What runs before what, with at most ``jobs`` slots."""
+    project = setting.prepared.project
+    return Plan(
+        selection,
+        limits=project.limits,
+        jobs=jobs,
+        on_failure=project.run.on_failure,
+        durations=known_durations(setting),
+        random=random.Random(),  # noqa: S311 - jitter of retries, no secret
+    )
+
+
+def writes_output_events(setting: Setting) -> bool:
+    """Whether tasks' output is written as events too."""
+    return setting.options.events is not None and setting.options.output == "stream"
+
+
+def reporters_of(
+    setting: Setting,
+    selection: Selection,
+    settings: Settings,
+    *,
+    writer: Writer,
+    recording: Recording,
+    events_fd: int | None,
+    clock: Clockwork,
+) -> Reporters:
+    """Whoever shows the run, as the settings say."""
+    return make_reporters(
+        settings,
+        writer,
+        about=about_tasks(selection, setting),
+        read_log=recording.read_log,
+        environ=setting.environ,
+        cwd=setting.prepared.request.cwd,
+        events_fd=events_fd,
+        events_output=writes_output_events(setting),
+        clock=clock,
+    )
