@@ -40,11 +40,12 @@ class Beside:
         self._mark, self._pid, self._start = mark.encode(), pid, start
 
     def stop(self, number: int) -> None:
-        """Signals all of it, and continues what is stopped."""
+        """Signals all of it, and continues what is stopped; a taskrun in it stops its tasks itself."""
         self._known = self._all()
         for seen in self._known:
-            self._platform.signal(seen, number)
-            self._platform.signal(seen, signal.SIGCONT)
+            if not self._is_of_a_run_within(seen):
+                self._platform.signal(seen, number)
+                self._platform.signal(seen, signal.SIGCONT)
 
     def alive(self) -> bool:
         """Whether anything of it is."""
@@ -71,8 +72,14 @@ class Beside:
         there = {pid for pid, start in known.items() if pid and self._is_there(pid, start)}
         below = [seen for seen in self._platform.tree(there) if not seen.dead]
         others = self._platform.everyone(but={seen.pid for seen in below})
-        alive = [seen for seen in others if not seen.dead]
-        return below + [seen for seen in alive if self._mark in marks_of(self._platform.environ(seen.pid) or b"")]
+        return below + [seen for seen in others if not seen.dead and self._mark in self._marks(seen)]
+
+    def _marks(self, seen: Seen) -> list[bytes]:
+        return marks_of(self._platform.environ(seen.pid) or b"")
+
+    def _is_of_a_run_within(self, seen: Seen) -> bool:
+        marks = self._marks(seen)
+        return self._mark in marks and marks[-1] != self._mark
 
     def _is_there(self, pid: int, start: int) -> bool:
         seen = self._platform.look(pid)

@@ -64,13 +64,19 @@ def test_one_that_has_ended_is_nobodys_affair(sleeper):
 def test_what_has_its_mark_is_its_own_also_before_the_pid_was_told():
     own = subprocess.Popen(["sleep", "71.5"], env={**os.environ, "TASKRUN_MARK": f"outer-3:{MARK}"})
     attempt = subprocess.Popen(["sleep", "71.5"], env={**os.environ, "TASKRUN_MARK": f"{MARK}-7"})
+    within = subprocess.Popen(["sleep", "71.5"], env={**os.environ, "TASKRUN_MARK": f"{MARK}:inner-1"})
     try:
         beside = Beside(HERE)
         beside.know(MARK, 0, 0)
         beside.stop(signal.SIGTERM)
         assert own.wait(30) == -signal.SIGTERM
+        assert beside.alive()
+        assert state_of(within.pid) in {"S", "R"}  # the taskrun within is told, and stops it
         assert state_of(attempt.pid) in {"S", "R"}  # the host's own: it is stopped as such
+        beside.kill(30.0)
+        assert within.wait(30) == -signal.SIGKILL
+        assert not beside.alive()
     finally:
-        for process in (own, attempt):
+        for process in (own, attempt, within):
             process.kill()
             process.wait(30)
