@@ -121,6 +121,17 @@ class TaskEnd(Event, frozen=True, kw_only=True, tag="task.end"):
     detail: str = ""  # longer text: a traceback
 
 
+class PoolState(Event, frozen=True, kw_only=True, tag="pool.state"):
+    """How a pool stands; emitted twice a second at most, and only when something has changed."""
+
+    pool: str
+    size: int  # workers that it should have
+    workers: int  # that are ready
+    busy: int  # of these, with a task
+    starting: int
+    restarts: int  # workers that were started in the place of others
+
+
 class RunSuspend(Event, frozen=True, kw_only=True, tag="run.suspend"):
     """The run was stopped by Ctrl+Z; clocks stand still."""
 
@@ -165,6 +176,7 @@ AnyEvent: TypeAlias = (
     | TaskMessage
     | TaskRetry
     | TaskEnd
+    | PoolState
     | RunSuspend
     | RunResume
     | RunCancel

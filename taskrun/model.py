@@ -130,12 +130,14 @@ class PythonCall(Value, frozen=True, kw_only=True, tag="python"):
         kwargs: Arguments by name, JSON-able.
         lax: Names (or positions as text) of arguments that came from the command line as strings, and are converted
             leniently ("4" for an int).
+        pool: The workers of which pool carry it out; ``None``: a worker of its own does.
     """
 
     target: str
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
     lax: tuple[str, ...] = ()
+    pool: str | None = None
 
 
 Command: TypeAlias = BinaryCommand | PythonCall

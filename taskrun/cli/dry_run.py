@@ -32,7 +32,7 @@ def show(options: RunOptions, *, as_json: bool) -> int:
 def _show(options: RunOptions, *, as_json: bool) -> int:
     from taskrun.plan import Plan
     from taskrun.run.folders import missing_folders
-    from taskrun.run.prepare import prepare
+    from taskrun.run.prepare import pool_sizes, prepare
 
     prepared = prepare(options, environ=os.environ, dry=True, read_shell=_not_read)
     selection = prepared.resolver.select()
@@ -41,6 +41,7 @@ def _show(options: RunOptions, *, as_json: bool) -> int:
         limits=prepared.project.limits,
         jobs=prepared.jobs,
         on_failure=prepared.project.run.on_failure,
+        pools=pool_sizes(prepared.project, prepared.jobs),
         durations=None,
         random=None,
     )
@@ -117,6 +118,8 @@ def _conditions(attempt: Attempt, instance: Instance) -> dict[str, Any]:
     }
     if attempt.interactive:
         fields["interactive"] = True
+    if spec.pool is not None:
+        fields["pool"] = spec.pool
     return fields
 
 
@@ -146,6 +149,8 @@ def _lines(number: int, instance: Instance, planned: Attempt | str | None) -> li
         details += f", slots {planned.slots}"
     if spec.limits:
         details += "".join([f", {name} {amount}" for name, amount in spec.limits.items()])
+    if spec.pool is not None:
+        details += f", pool {spec.pool}"
     details += "".join([f", {name} {seconds:g}s" for name, seconds in _clocks(planned)])
     if spec.retry.attempts > 1:
         details += f", up to {spec.retry.attempts} attempts"

@@ -33,6 +33,10 @@ def check(project: Project, document: dict[str, object], mistakes: Mistakes) -> 
         _check_nul(document, (), mistakes)
     _check_names(project.tasks, mistakes)
     _check_limits(project, document, mistakes)
+    if "pool" in project.source.text:
+        from taskrun.config.pools import check_pools
+
+        check_pools(project, document, mistakes)
     for name, task in project.tasks.items():
         if task.interactive and task.stdin is not None:
             message = f"{describe(('tasks', name, 'stdin'))} has no meaning, since the task is interactive"

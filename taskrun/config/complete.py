@@ -17,6 +17,7 @@ from taskrun.model import Clocks, OnFailure, ProgressSource
 
 if TYPE_CHECKING:
     from taskrun.config.mistakes import Mistakes
+    from taskrun.config.project import PoolSpec
     from taskrun.config.source import Path, SourceFile
 
 OURS = frozenset(f"TASKRUN_{name}" for name in ("RUN", "TASK", "ATTEMPT", "SLOTS", "MARK", "PROGRESS"))
@@ -42,7 +43,16 @@ def complete(document: dict[str, Any], source: SourceFile, root: str, mistakes: 
         vars=read_variables(document.get("vars", {}), mistakes),
         env=env,
         tasks=_tasks(document.get("tasks", {}), document.get("defaults", {}), mistakes),
+        pools=_pools(document, mistakes),
     )
+
+
+def _pools(document: dict[str, Any], mistakes: Mistakes) -> dict[str, PoolSpec]:
+    if "pools" not in document:
+        return {}
+    from taskrun.config.pools import read_pools  # few files have any
+
+    return read_pools(document["pools"], mistakes)
 
 
 def _run_settings(table: dict[str, Any], mistakes: Mistakes) -> RunSettings:
@@ -104,6 +114,8 @@ def _task(name: str, own: dict[str, Any], common: dict[str, Any]) -> TaskSpec:
     fields = _merged(name, own, common) if common else own
     if not _IN_PARTS.isdisjoint(fields):
         fields = _put_together(fields)
+    if "pool" in fields and "python" not in fields:
+        del fields["pool"]  # of the defaults, for those whom it concerns
     if "run" in fields and "progress" not in fields and is_ffmpeg(fields["run"][0]):
         fields["progress"] = _FFMPEG
     return TaskSpec(name=name, **fields)

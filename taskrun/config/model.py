@@ -19,6 +19,7 @@ from taskrun.config.kinds import (
     Scalar,
     Size,
     Table,
+    Target,
     TaskName,
     Texts,
 )
@@ -99,11 +100,22 @@ class PoolTable(Table, frozen=True, kw_only=True):
         Annotated[Texts, Meta(description="Modules imported before the workers are forked.", examples=[["PIL.Image"]])]
         | UnsetType
     ) = UNSET
-    max_requests: Annotated[Positive, Meta(description="A worker is replaced after so many requests.")] | UnsetType = (
-        UNSET
-    )
+    setup: (
+        Annotated[
+            Target,
+            Meta(
+                description="A Python function that is called once in each worker, before its first task. A context "
+                "manager that it returns is entered, and left when the worker ends.",
+                examples=["media:open_models"],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    max_requests: Annotated[Positive, Meta(description="A worker is replaced after so many tasks.")] | UnsetType = UNSET
     max_memory: Annotated[Size, Meta(description="A worker is replaced above this resident size.")] | UnsetType = UNSET
-    startup_timeout: Annotated[Duration, Meta(description="Limit of a worker's start.")] | UnsetType = UNSET
+    startup_timeout: (
+        Annotated[Duration, Meta(description="Limit of a worker's start, imports and `setup` included.")] | UnsetType
+    ) = UNSET
 
 
 class FileTable(Table, frozen=True, kw_only=True):

@@ -222,6 +222,7 @@ _DEFAULTS: dict[str, Check] = {
     "limits": _or_off(_either(_each(_identifier, _positive), _list(_identifier))),
     "slots": _either(_positive, _word("all")),
     "progress": _or_off(_word("ffmpeg", "percent", "fraction", "tqdm")),
+    "pool": _or_off(_identifier),
 }
 _TASK: dict[str, Check] = {
     **_DEFAULTS,
@@ -234,6 +235,14 @@ _TASK: dict[str, Check] = {
     "foreach": _each(_identifier, _either(_filled, _list(_scalar), _table(_SOURCE)), 1),
     "aliases": _list(_name),
     "env": _environment,
+}
+_POOL: dict[str, Check] = {
+    "size": _positive,
+    "preload": _names,
+    "setup": _target,
+    "max-requests": _positive,
+    "max-memory": _size,
+    "startup-timeout": _seconds,
 }
 _RUN: dict[str, Check] = {
     "default": _names,
@@ -253,6 +262,7 @@ _file = _table(
         "vars": _each(_identifier, _either(_scalar, _list(_scalar), _table({**_SOURCE, **_PARAMETER}))),
         "env": _environment,
         "defaults": _table(_DEFAULTS),
+        "pools": _each(_identifier, _table(_POOL)),
         "tasks": _each(_name, _table(_TASK)),
     }
 )

@@ -102,6 +102,27 @@ class When(Value, frozen=True, kw_only=True):
     exists: tuple[str, ...] = ()  # paths or globs; "!" in front: must not
 
 
+class PoolSpec(Value, frozen=True, kw_only=True):
+    """A table of `[pools]`: persistent workers for tasks.
+
+    Attributes:
+        size: Workers at most; ``None``: as many as there are slots.
+        preload: Modules that are imported before the workers are forked.
+        setup: ``module:function``, called once in each worker; what it returns, if that is a context manager, is
+            entered, and left when the worker ends.
+        max_requests: A worker is replaced after so many tasks.
+        max_memory: Bytes resident, above which it is replaced.
+        startup_timeout: Seconds that its start may take; ``None``: the limit of imports.
+    """
+
+    size: int | None = None
+    preload: tuple[str, ...] = ()
+    setup: str | None = None
+    max_requests: int | None = None
+    max_memory: int | None = None
+    startup_timeout: float | None = None
+
+
 class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A task as the user wrote it, checked and completed from `[defaults]`.
 
@@ -138,6 +159,7 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     limits: dict[str, int] = {}
     slots: int | None = 1  # None: all
     progress: ProgressSource | None = None
+    pool: str | None = None
 
     @property
     def is_group(self) -> bool:
@@ -175,3 +197,4 @@ class Project(Value, frozen=True, kw_only=True):
     vars: dict[str, Source]
     env: dict[str, str]
     tasks: dict[str, TaskSpec]
+    pools: dict[str, PoolSpec] = {}

@@ -51,7 +51,8 @@ def _argv(value: list[str]) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _target(value: str) -> str:
+def target(value: str) -> str:
+    """``module:function``."""
     module, _, function = value.partition(":")
     for part in (*module.split("."), *function.split(".")):
         if not part.isidentifier():
@@ -198,7 +199,7 @@ READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "description": ("description", _same),
     "run": ("run", _argv),
     "shell": ("shell", _same),
-    "python": ("python", _target),
+    "python": ("python", target),
     "args": ("args", _args),
     "shell-argv": ("shell_argv", tuple),
     "needs": ("needs", read_names),
@@ -226,5 +227,6 @@ READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "limits": ("limits", _or_off(_limits)),
     "slots": ("slots", _slots),
     "progress": ("progress", _or_off(_progress)),
+    "pool": ("pool", _or_off(_same)),
 }
 """By key: the field of ``TaskSpec`` (the clocks': of ``Clocks``) and the reader."""

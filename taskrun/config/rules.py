@@ -55,10 +55,8 @@ NOT_WITH: dict[str, dict[str, tuple[str, ...]]] = {
 """A key that excludes the others."""
 
 NOT_YET: dict[str, tuple[str, ...]] = {
-    "TaskTable": ("inputs", "outputs", "service", "pool"),
-    "DefaultsTable": ("pool",),
+    "TaskTable": ("inputs", "outputs", "service"),
     "RunTable": ("queue",),
-    "FileTable": ("pools",),
 }
 """Keys that are part of the language and that this version does not carry out."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from taskrun.execute.clocks import RunClock
+    from taskrun.execute.pools import Pools
     from taskrun.link import Link, TemplateSpec
     from taskrun.model import Attempt
     from taskrun.record.checkpoints import Checkpoints
@@ -30,6 +31,7 @@ class Equipment:
         template: Where Python calls are forked from.
         give_terminal: Called around interactive tasks: the live area goes, and comes back.
         suspend: Stops the whole run as Ctrl+Z does; returns when it goes on.
+        pools: The run's; ``None``: it has none.
         attempts: How many are under way.
         short: How many of these wait for something that the machine is short of.
     """
@@ -55,6 +57,7 @@ class Equipment:
         self.attempts = 0
         self.short = 0
         self.outputs = Pump()
+        self.pools: Pools | None = None
         self.controls = Pump()
         self.fifos = Fifos(self.controls, made=link.remove_at_end)
         self.memory_kills = MemoryKills()

@@ -47,6 +47,14 @@ class Inspection(Value, frozen=True, kw_only=True):
     parameters: dict[str, tuple[str, ...]] = {}
     warnings: tuple[str, ...] = ()
 
+    def joined(self, other: Inspection) -> Inspection:
+        """This one and another."""
+        return Inspection(
+            diagnostics=self.diagnostics + other.diagnostics,
+            parameters=self.parameters | other.parameters,
+            warnings=tuple(dict.fromkeys(self.warnings + other.warnings)),
+        )
+
 
 async def inspect(
     link: Link,
@@ -112,13 +120,13 @@ def _diagnostics(
             mistake, code = report.error, "import"
         elif target is not None and target.error is not None:
             mistake, code = target.error, "target"
-        if mistake is not None and (site.target, site.task) not in told:
-            told.add((site.target, site.task))
+        if mistake is not None and (site.target, site.whose) not in told:
+            told.add((site.target, site.whose))
             found.append(_of_target(site, mistake, code, diagnostic))
     seen: set[tuple[str, str, str]] = set()
     for problem in reply.problems:
         site = sites[problem.site]
-        key = (site.task, problem.argument, problem.message)
+        key = (site.whose, problem.argument, problem.message)
         if key not in seen:
             seen.add(key)
             made = _of_argument(site, problem, reply, diagnostic)
@@ -134,7 +142,8 @@ def _of_target(site: CallSite, mistake: Mistake, code: str, diagnostic: MakeDiag
     if mistake.file and mistake.line:
         where = f"{mistake.file}:{mistake.line}" + (f":{mistake.column}" if mistake.column else "")
         notes.append(f"at {where}" + (f": {mistake.text.strip()}" if mistake.text else ""))
-    message = f"`{site.target}` of task `{site.task}` cannot be called: {mistake.message}"
+    verb = "called" if ":" in site.target else "imported"
+    message = f"`{site.target}` of {site.whose} cannot be {verb}: {mistake.message}"
     found = diagnostic(site, f"python-{code}", message, label=mistake.hint)
     return msgspec.structs.replace(found, notes=tuple(notes))
 
@@ -147,6 +156,6 @@ def _of_argument(site: CallSite, problem: CallProblem, reply: InspectReply, diag
     if target is not None and target.parameters and problem.code != "wrong-type":
         listed = ", ".join(p.name if p.required else f"[{p.name}]" for p in target.parameters)
         notes.append(f"`{site.target}` takes {listed}")
-    message = f"{name}`{site.target}` in task `{site.task}`: {problem.message}"
+    message = f"{name}`{site.target}` in {site.whose}: {problem.message}"
     found = diagnostic(site, problem.code, message, argument=problem.argument or None, label=problem.hint)
     return msgspec.structs.replace(found, notes=tuple(notes))

@@ -53,10 +53,16 @@ class LocalExecutor:
                     return await self._at_the_terminal(running, emit)
                 case BinaryCommand():
                     return await binary.carry_out(running, self._equipment, emit)
-                case PythonCall():
+                case PythonCall(pool=None):
                     from taskrun.execute import python_call  # most runs have none, or no interactive task
 
                     return await python_call.carry_out(running, self._equipment, emit)
+                case PythonCall():
+                    from taskrun.execute import pooled_call, python_call
+
+                    return await python_call.carry_out(
+                        running, self._equipment, emit, attempt=pooled_call.PooledAttempt
+                    )
                 case _:
                     assert_never(attempt.command)
         finally:

@@ -140,6 +140,17 @@ class Pump:
                 whole = whole and stream.closed
         return whole
 
+    async def catch_up(self, streams: list[Stream]) -> None:
+        """Reads what is in streams now, whose writers live on."""
+        for stream in streams:
+            reads = stream.reads_of_all()
+            while reads and not stream.closed:
+                if self._holders:
+                    await self._released.wait()
+                if not stream.read_once():
+                    break
+                reads -= 1
+
     async def _drain_one(self, stream: Stream, quiet: float) -> None:
         reads = stream.reads_of_all()
         while reads and not stream.closed:

@@ -52,11 +52,13 @@ IMPORT_TIMEOUT = 60.0
 _HUNG_DISK = 10.0  # seconds that an attempt which is over waits for a checkpoint to be written
 
 
-async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outcome:
-    """From the attempt to its outcome."""
+async def carry_out(
+    running: Running, equipment: Equipment, emit: Emit, attempt: type[PythonAttempt] | None = None
+) -> Outcome:
+    """From the attempt to its outcome; ``attempt`` says in what worker, ``None``: in one of its own."""
     if running.stopping is not None:
         return running.without_process(Stopped(reason=running.stopping.reason))
-    call = _PythonAttempt(running, equipment, emit)
+    call = (attempt or PythonAttempt)(running, equipment, emit)
     try:
         return await call.carry_out()
     except SpawnError as error:
@@ -67,7 +69,7 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
         call.close()
 
 
-class _PythonAttempt:
+class PythonAttempt:
     """One call: the channel to its worker and what came over it."""
 
     def __init__(self, running: Running, equipment: Equipment, emit: Emit) -> None:
@@ -90,6 +92,7 @@ class _PythonAttempt:
         self._saver = CheckpointSaver(equipment.checkpoints, self._checkpoint_key, self._saved)
 
     async def carry_out(self) -> Outcome:
+        """From the attempt to its outcome."""
         try:
             call = self._encoded_call()
         except OverflowError:  # JSON knows such numbers, and results may hold them
@@ -105,14 +108,19 @@ class _PythonAttempt:
         self.sink.listen()
         await self._send(call)
         outcome = await watch(self.running, self.sink, on_tick=lambda: self._outbox.flush(self._channel))
+        await self.settle_checkpoints(outcome)
+        return outcome
+
+    async def settle_checkpoints(self, outcome: Outcome) -> None:
+        """The attempt is over: waits for the disk, and forgets the checkpoints of a task that succeeded."""
         with trio.move_on_after(_HUNG_DISK):
             await self._saver.finish()
         checkpoints = self.equipment.checkpoints
         if outcome.state is State.SUCCEEDED and checkpoints is not None and checkpoints.exist:
             checkpoints.delete(self._checkpoint_key())
-        return outcome
 
     def close(self) -> None:
+        """Closes what is open."""
         if self._channel is not None:
             self._channel.close()
         self.sink.close()
@@ -144,10 +152,14 @@ class _PythonAttempt:
         Raises:
             OverflowError: An argument holds an integer that the wire cannot carry.
         """
+        return wire.encode(self.call())
+
+    def call(self) -> wire.Call:
+        """The call, as far as it is the same in all workers."""
         restored = None
         if self.equipment.checkpoints is not None and self.equipment.checkpoints.exist:
             restored = self.equipment.checkpoints.load(self._checkpoint_key())
-        call = wire.Call(
+        return wire.Call(
             target=self.command.target,
             args=self.command.args,
             kwargs=self.command.kwargs,
@@ -157,7 +169,6 @@ class _PythonAttempt:
             task=self.attempt.task,
             attempt=self.attempt.number,
         )
-        return wire.encode(call)
 
     async def _send(self, data: bytes) -> None:
         assert self._channel is not None

@@ -35,7 +35,10 @@ def _nothing() -> None:
 class WatchedProcess(Protocol):
     """A process under way, whoever its parent is."""
 
-    pid: int
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        ...
 
     async def wait(self) -> Usage:
         """Waits for its end and the end of what it left; may be called again after a cancel."""

@@ -14,7 +14,7 @@ from taskrun.model import State
 from taskrun.output.samples import Message, Output, Unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from taskrun.events import Emit
     from taskrun.execute.equipment import Equipment
@@ -41,6 +41,8 @@ class Sink:
         result: What `output KEY=VALUE` lines made.
         own_ending: Says how a worker's call ended, and its result; ``None`` where the wait status says all.
         read_first: Reads what else the process said, once it has ended.
+        read_rest: Reads the rest of output that comes another way; whether all of it was read.
+        dump: Has a worker write its stack.
     """
 
     def __init__(self, running: Running, equipment: Equipment, emit: Emit) -> None:
@@ -53,6 +55,8 @@ class Sink:
         self._emit = emit
         self.own_ending: Callable[[Usage], tuple[Ending, Any]] | None = None
         self.read_first: Callable[[], None] | None = None
+        self.read_rest: Callable[[], Awaitable[bool]] | None = None
+        self.dump: Callable[[Any], None] = equipment.link.dump
         self._result_size = 0
         self._warned = False
         # Most attempts are short and silent: what reads and keeps output is made when the first byte of it comes.
@@ -233,7 +237,7 @@ class Sink:
         if self.own_ending is not None:
             # A worker writes its stack to its stderr itself, at once and from within C code too (faulthandler).
             self.stderr(f"taskrun: {hit.clock.value} after {hit.after:g}s; the worker at that moment:\n".encode())
-            self._equipment.link.dump(process)
+            self.dump(process)
             return
         text = await self._equipment.link.describe(process)
         if text:
@@ -248,6 +252,8 @@ class Sink:
         if self.read_first is not None:
             self.read_first()
         whole = await self._equipment.outputs.drain(self._streams, _QUIET)
+        if self.read_rest is not None:
+            whole = await self.read_rest() and whole
         if not whole:
             whose = "cannot be killed" if usage.unkillable else "is not its own"
             self._warn_once(f"its output is still held open by a process that {whose}: the rest is not read")

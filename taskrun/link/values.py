@@ -54,6 +54,7 @@ class TemplateSpec(Value, frozen=True, kw_only=True):
         cwd: The folder that the imports see.
         preload: Modules to import at once.
         env: The environment of the imports; ``None``: the host's own.
+        name: Tells it from others that are made of the same.
     """
 
     python: str | None = None
@@ -61,6 +62,7 @@ class TemplateSpec(Value, frozen=True, kw_only=True):
     cwd: str = "/"
     preload: tuple[str, ...] = ()
     env: dict[str, str] | None = None
+    name: str = ""
 
 
 def usage(status: int | None, cpu: float, peak: int, leaked: Any, unkillable: Any) -> Usage:

@@ -24,6 +24,7 @@ kept for it until it starts.
 """
 
 _TERMINAL = "<terminal>"  # the implicit limit of interactive tasks; no name in a file can have this form
+_POOL = "<pool {}>"  # likewise, of each pool
 _FIRST = -1  # before every rank
 
 
@@ -48,12 +49,15 @@ class Capacity:
     Args:
         slots: Attempts of one slot that may run at once.
         limits: Named limits.
+        pools: Workers of each pool: so many of its tasks run at once.
     """
 
-    def __init__(self, slots: int, limits: dict[str, int]) -> None:
+    def __init__(self, slots: int, limits: dict[str, int], pools: dict[str, int] | None = None) -> None:
         self._slots = slots
         self._free_slots = slots
         self._limits = {**limits, _TERMINAL: 1}
+        for name, size in (pools or {}).items():
+            self._limits[_POOL.format(name)] = size
         self._free = dict(self._limits)
         self._kept: dict[str, Demand] = {}
         # By limit: the demands short of it.
@@ -71,10 +75,14 @@ class Capacity:
             UsageError: It is above a limit, or the limit is unknown, and would never be met.
         """
         slots = self._slots if spec.slots is None else max(1, min(spec.slots, self._slots))
-        key = (slots, spec.interactive, tuple(spec.limits.items())) if spec.limits else (slots, spec.interactive)
+        key: object = (slots, spec.interactive, spec.pool)
+        if spec.limits:
+            key = (key, tuple(spec.limits.items()))
         demand = self._known.get(key)
         if demand is None:
             amounts = {**spec.limits, _TERMINAL: 1} if spec.interactive else spec.limits
+            if spec.pool is not None:
+                amounts = {**amounts, _POOL.format(spec.pool): 1}
             self._check(spec.name, amounts)
             limits = {name: amount for name, amount in amounts.items() if amount > 0}
             demand = self._known[key] = Demand(len(self._demands), slots, limits)

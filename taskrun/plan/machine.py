@@ -32,6 +32,7 @@ class Plan:
         limits: Named limits; a demand above one is refused.
         jobs: Slots.
         on_failure: What the first failure that stands does to the rest.
+        pools: How many workers each pool has: so many of its tasks run at once.
         durations: Seconds that tasks took in earlier runs, where known.
         random: For the jitter of retries.
 
@@ -47,13 +48,14 @@ class Plan:
         limits: dict[str, int],
         jobs: int,
         on_failure: OnFailure = OnFailure.FINISH,
+        pools: dict[str, int] | None = None,
         durations: dict[str, float] | None = None,
         random: Random | None = None,
     ) -> None:
         instances = list(selection.instances.values())
         self._graph = graph = Graph(selection, durations or {})
         self._specs = [instance.spec for instance in instances]
-        self._capacity = Capacity(jobs, limits)
+        self._capacity = Capacity(jobs, limits, pools or {})
         self._demands = [None if instance.is_group else self._capacity.demand(instance.spec) for instance in instances]
         self._on_failure = on_failure
         self._random = random

@@ -13,7 +13,7 @@ from taskrun.report.words import failed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taskrun.events import RunCancel, RunEnd, RunStart, Stamped, TaskEnd, TaskQueued, TaskStart
+    from taskrun.events import PoolState, RunCancel, RunEnd, RunStart, Stamped, TaskEnd, TaskQueued, TaskStart
     from taskrun.model import Clockwork
     from taskrun.report.output import Outputs
     from taskrun.report.screen import Screen
@@ -51,6 +51,7 @@ class LiveView(TellingView):
         self._settled = 0
         self._failed = 0
         self._queued: set[str] = set()
+        self._pools: dict[str, PoolState] = {}
         self._cancelled = ""
         self._paused = False
         self._over = False
@@ -107,6 +108,10 @@ class LiveView(TellingView):
         self._queued.discard(event.task)
         super().on_end(event)
 
+    def on_pool(self, event: PoolState) -> None:
+        """The counts say how it stands."""
+        self._pools[event.pool] = event
+
     def on_cancel(self, event: RunCancel) -> None:
         """The counts say so too."""
         self._cancelled = "killing" if event.killing else "stopping"
@@ -155,6 +160,7 @@ class LiveView(TellingView):
         parts = [f"{len(self.active):,} running"]
         if self._queued:
             parts.append(f"{len(self._queued):,} queued")
+        parts += [pool_text(state) for state in self._pools.values()]
         parts.append(rough_time(now - self._began))
         if self._cancelled:
             parts.append(self._cancelled)
@@ -171,6 +177,14 @@ class LiveView(TellingView):
             return self.settings.width, 24
         # A terminal that does not know its size says 0.
         return self.settings.columns or size.columns or 80, size.lines or 24
+
+
+def pool_text(state: PoolState) -> str:
+    """How a pool stands, in a few words."""
+    text = f"{visible(state.pool)} {state.busy}/{state.size} busy"
+    if state.restarts:
+        text += f", {state.restarts:,} restart{'s' * (state.restarts != 1)}"
+    return text
 
 
 def fit(pieces: list[Piece], columns: int, ink: Ink) -> str:

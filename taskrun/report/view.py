@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskrun.events import (
     DiagnosticEvent,
+    PoolState,
     RunCancel,
     RunEnd,
     RunResume,
@@ -68,6 +69,7 @@ class StatusView(Reporter):
             TaskMessage: self.on_message,
             TaskRetry: self.on_retry,
             TaskEnd: self.on_end,
+            PoolState: self.on_pool,
             RunCancel: self.on_cancel,
             RunResume: self.on_resume,
             DiagnosticEvent: self.on_diagnostic,
@@ -122,6 +124,9 @@ class StatusView(Reporter):
         """A task has settled."""
         self.active.pop(event.task, None)
         self.outputs.end(event, self.end_title(event))
+
+    def on_pool(self, event: PoolState) -> None:
+        """A pool's workers have come, gone, or taken up work."""
 
     def on_cancel(self, event: RunCancel) -> None:
         """Running tasks are being stopped."""

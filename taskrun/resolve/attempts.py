@@ -227,7 +227,8 @@ class Attempts:
         site = self._call(spec, spec.name, rendering, arguments)
         if site.unknown:
             return None
-        return PythonCall(target=site.target, args=site.args, kwargs=site.kwargs, lax=site.lax), {}
+        command = PythonCall(target=site.target, args=site.args, kwargs=site.kwargs, lax=site.lax, pool=spec.pool)
+        return command, {}
 
     # --- Python calls
 
@@ -262,6 +263,7 @@ class Attempts:
             instance=name,
             task=spec.name,
             target=spec.python,
+            pool=spec.pool or "",
             args=tuple(args),
             kwargs=kwargs,
             unknown=tuple(unknown),

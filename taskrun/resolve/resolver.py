@@ -159,6 +159,24 @@ class Resolver:
 
     # --- Python calls
 
+    def common_environment(self) -> dict[str, str]:
+        """The environment of a task without tables of its own, but for what says which task it is."""
+        return dict(self._environments.base(interactive=False))
+
+    def pool_calls(self, selection: Selection) -> list[CallSite]:
+        """Return what the workers of the selection's pools import and call before any task."""
+        names = {instance.spec.pool for instance in selection.instances.values()}
+        found = []
+        for name, pool in self._project.pools.items():
+            if name in names:
+                made = CallSite(instance=f"pool {name}", task="", target="", pool=name)
+                places: list[tuple[Place, str]] = [(("preload", n), module) for n, module in enumerate(pool.preload)]
+                if pool.setup is not None:
+                    places.append((("setup",), pool.setup))
+                for place, target in places:
+                    found.append(msgspec.structs.replace(made, target=target, place=("pools", name, *place)))
+        return found
+
     def python_calls(self, selection: Selection) -> list[CallSite]:
         """Return the Python calls of a selection as far as they are known before anything runs."""
         sites = []
@@ -209,7 +227,9 @@ class Resolver:
             label: What to do.
             argument: The argument (name, or position as text) that it is about; ``None``: the target.
         """
-        place: Place = ("tasks", site.task, "python")
+        place: Place = site.place or ("tasks", site.task, "python")
+        if argument is not None and site.place:
+            argument = None
         if argument is not None:
             place = ("tasks", site.task, "args", int(argument) if argument.isdecimal() else argument)
             if self._project.source.span(place) is None:

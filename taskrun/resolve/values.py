@@ -90,20 +90,29 @@ class CallSite(Value, frozen=True, kw_only=True):
     Attributes:
         instance: Name of the instance.
         task: Name of the task; with an argument's name the place of a mistake.
-        target: ``module:function``.
+        target: ``module:function``, or a module that is only imported.
         args: Positional arguments; ``None`` stands where a name of ``unknown`` is.
         kwargs: Arguments by name, less those in ``unknown``.
         unknown: Names (or positions as text) of arguments that depend on results.
         lax: Names (or positions as text) of arguments that are texts from outside, to be converted leniently.
+        pool: The pool whose workers make it; empty: it gets a worker of its own.
+        place: Where the target stands in the file; empty: in the task's table.
     """
 
     instance: str
     task: str
     target: str
+    pool: str = ""
+    place: tuple[str | int, ...] = ()
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = msgspec.field(default_factory=dict)
     unknown: tuple[str, ...] = ()
     lax: tuple[str, ...] = ()
+
+    @property
+    def whose(self) -> str:
+        """The task or the pool, in words."""
+        return f"task `{self.task}`" if self.task else f"pool `{self.pool}`"
 
 
 class LookUpError(TaskrunError):

@@ -115,6 +115,7 @@ class _Check:
         sites = self._prepared.resolver.python_calls(selection)
         if not sites:
             return ()
+        sites += self._prepared.resolver.pool_calls(selection)
         found = await inspect_sites(link, self._setting(), sites, {})
         warnings = (Diagnostic(code="python-module", message=text, level="warning") for text in found.warnings)
         return (*found.diagnostics, *warnings)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from taskrun.plan import Plan
 from taskrun.report.compose import make_reporters
 from taskrun.run.about import about_tasks
+from taskrun.run.prepare import pool_sizes
 from taskrun.run.recording import known_durations
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def plan_of(setting: Setting, selection: Selection, jobs: int) -> Plan:
         limits=project.limits,
         jobs=jobs,
         on_failure=project.run.on_failure,
+        pools=pool_sizes(project, jobs),
         durations=known_durations(setting),
         random=random.Random(),  # noqa: S311 - jitter of retries, no secret
     )

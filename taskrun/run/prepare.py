@@ -79,6 +79,11 @@ def prepare(
     )
 
 
+def pool_sizes(project: Project, jobs: int) -> dict[str, int]:
+    """How many workers each pool may have: no more than there are slots for."""
+    return {name: min(spec.size or jobs, jobs) for name, spec in project.pools.items()}
+
+
 def state_folder(project: Project, environ: Mapping[str, str]) -> str:
     """Where records and stamps are kept: ``$TASKRUN_STATE``, else `[run] state`; absolute."""
     return os.path.join(project.root, os.path.expanduser(environ.get("TASKRUN_STATE") or project.run.state))

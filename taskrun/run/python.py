@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from taskrun.run.setting import Setting
 
 
-def template_of(setting: Setting) -> TemplateSpec:
-    """Where the Python calls of a run are forked from."""
+def template_of(setting: Setting, pool: str = "") -> TemplateSpec:
+    """Where the Python calls of a run are forked from, or the workers of this pool."""
     project = setting.prepared.project
     return TemplateSpec(
         python=interpreter(project, setting.environ),
         sys_path=(project.root,),
         cwd=project.root,
         env=setting.environ,
+        name=pool,
     )
 
 
@@ -99,6 +100,7 @@ async def inspect_calls(link: Link, setting: Setting, selection: Selection, said
     sites = resolver.python_calls(selection)
     if not sites:
         return ()
+    sites += resolver.pool_calls(selection)
     found = await inspect_sites(link, setting, sites, selection.open_keys)
     if found.diagnostics:
         raise ProjectError(found.diagnostics)
@@ -116,17 +118,21 @@ def _printed(data: bytes) -> Iterator[str]:
 async def inspect_sites(
     link: Link, setting: Setting, sites: Sequence[CallSite], open_keys: dict[str, str]
 ) -> Inspection:
-    """Asks a template about calls.
+    """Asks templates about calls, each about those that will be made in its forks.
 
     Raises:
         ProjectError: The template cannot be had, or does not answer.
         ResourceError: The machine has no room for it, or somebody killed its supervisor.
     """
-    from taskrun.execute.inspection import inspect
+    from taskrun.execute.inspection import Inspection, inspect
 
     resolver = setting.prepared.resolver
+    found = Inspection()
     try:
-        return await inspect(link, template_of(setting), sites, open_keys, resolver.call_diagnostic)
+        for pool in dict.fromkeys(site.pool for site in sites):
+            own = [site for site in sites if site.pool == pool]
+            more = await inspect(link, template_of(setting, pool), own, open_keys, resolver.call_diagnostic)
+            found = found.joined(more)
     except HostLost as lost:
         raise ResourceError(f"{_NOT_INSPECTED}: the process supervising them was lost ({lost})") from None
     except (SpawnError, trio.TooSlowError) as error:
@@ -135,3 +141,4 @@ async def inspect_sites(
         if isinstance(error, SpawnError) and error.failure.kind == "resources":
             raise ResourceError(message) from None
         raise ProjectError((Diagnostic(code="python", message=message),)) from None
+    return found

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 _TICK = 0.1  # seconds between two looks of the reporters at the clock
 _REAP = 10  # ticks between two looks for dead processes that were adopted
 _HUNG_DISK = 1.0  # seconds that the run's end waits for what SIGQUIT has asked for to be written
+_POOLS = 5  # ticks between two looks at the pools
 _LEAVING = 0.2  # seconds that whoever reads our output gets when the run was interrupted
 
 
@@ -111,7 +112,7 @@ class UnderWay:
         self._unheard = False  # the run was cancelled, and nobody reads: output is shown no more
 
     def _make_equipment(self, on_stopped: Callable[[], Awaitable[None]]) -> Equipment:
-        return Equipment(
+        equipment = Equipment(
             link=self._link,
             clock=self._clock,
             folder=self._recording.folder,
@@ -120,6 +121,11 @@ class UnderWay:
             give_terminal=self._lent_terminal,
             suspend=on_stopped,
         )
+        if any(instance.spec.pool is not None for instance in self._selection.instances.values()):
+            from taskrun.run.pools import make_pools  # few runs have any
+
+            equipment.pools = make_pools(self._setting, self._selection, self._link, equipment.outputs, self._jobs)
+        return equipment
 
     def _make_scheduler(self) -> Scheduler:
         limits = self._setting.prepared.project.run
@@ -191,7 +197,12 @@ class UnderWay:
             nursery.start_soon(self._watch_host)
             if dies_with_parent(self._setting.options, self._settings):
                 nursery.start_soon(watch_parent, self._on_parent_gone)
+            pools = self._equipment.pools
+            if pools is not None:
+                await nursery.start(pools.serve)
             await self._scheduler.run()
+            if pools is not None and not self._link.lost.is_set():
+                await pools.close(self._facts.emit)
             self._settled = True
             if not self._link.lost.is_set():
                 leaked = await shut_down(self._link, self._facts)
@@ -297,6 +308,9 @@ class UnderWay:
         if self._cancelled is None or reason.kind > self._cancelled.kind:
             self._cancelled = reason
         self._scheduler.cancel(reason, number, kill)
+        if self._equipment.pools is not None:
+            # What tears down after a cancel has as long as `finally` tasks have.
+            self._equipment.pools.hurry(0.0 if kill else self._setting.prepared.project.run.cleanup)
 
     async def _tick_for_ever(self) -> None:
         for count in itertools.count():
@@ -309,6 +323,8 @@ class UnderWay:
             now = self._clock.now()
             self._reporters.tick(now)
             self._recording.tick()
+            if self._equipment.pools is not None and count % _POOLS == 0:
+                self._equipment.pools.tick(self._facts.emit)
 
     def _mind_the_foreground(self) -> None:
         """In the background nothing is drawn, for somebody types there. `fg` signals only what was stopped."""

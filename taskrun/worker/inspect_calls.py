@@ -13,6 +13,9 @@ def by_module(request: wire.InspectRequest) -> tuple[dict[str, list[wire.CallSit
     modules: dict[str, list[wire.CallSite]] = {}
     refused: dict[str, wire.TargetReport] = {}
     for call in request.calls:
+        if ":" not in call.target:
+            modules.setdefault(call.target, [])
+            continue
         try:
             module, _ = targets.split(call.target)
         except targets.TargetMistake as mistake:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def leave() -> None:
     """What Python does at the end of a program, but for waiting: for threads, or for children of multiprocessing."""
     pools = sys.modules.get("multiprocessing.util")
-    steps: list[Callable[[], object]] = [atexit._run_exitfuncs, _flush, system.flush_c_streams]  # noqa: SLF001 - no other way
+    steps: list[Callable[[], object]] = [atexit._run_exitfuncs, flush, system.flush_c_streams]  # noqa: SLF001 - no other way
     if pools is not None:
         # Its own exit function would join children: the host sees to those. What it keeps are pools and managers.
         atexit.unregister(getattr(pools, "_exit_function", None))  # type: ignore[arg-type]  # None matches nothing
@@ -28,7 +28,8 @@ def leave() -> None:
             complain(failures.describe(error).traceback)
 
 
-def _flush() -> None:
+def flush() -> None:
+    """Writes out what Python's own streams hold."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

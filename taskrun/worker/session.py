@@ -103,7 +103,7 @@ class Session(Speaker):
         self._sending = RLock()
         self._in_frame = False
         self._reading = allocate_lock()
-        self._calls: list[wire.Call | wire.Serve] = []
+        self._calls: list[wire.Call | wire.Serve | wire.ServeTasks] = []
         self._saved: dict[int, str] = {}
         self._checkpoints = 0
         self._deadline: float | None = None
@@ -111,7 +111,7 @@ class Session(Speaker):
 
     # --- the call -----------------------------------------------------------------------------------------------------
 
-    def receive_call(self) -> wire.Call | wire.Serve | None:
+    def receive_call(self) -> wire.Call | wire.Serve | wire.ServeTasks | None:
         """Waits for the call; ``None``: there will be none."""
         while not self._calls and not self.lost:
             self._receive(wait=None)
@@ -122,6 +122,13 @@ class Session(Speaker):
         self._set_clock(call.time_left)
         self.restored = call.restored
         self.send(wire.Started())
+
+    def renew(self) -> None:
+        """Another call's turn: what the one before said is forgotten."""
+        Speaker.__init__(self)
+        self.restored = None
+        self._deadline = None
+        self._saved.clear()
 
     def finish(self, answer: wire.Result | wire.Failure) -> bool:
         """Sends what is left of progress and then the answer, the last frame; whether it could be sent."""
@@ -252,7 +259,7 @@ class Session(Speaker):
                     self._set_clock(message.time_left)
                 case wire.CheckpointSaved():
                     self._saved[message.id] = message.error
-                case wire.Call() | wire.Serve():
+                case wire.Call() | wire.Serve() | wire.ServeTasks():
                     self._calls.append(message)
 
     def _is_ours(self) -> bool:

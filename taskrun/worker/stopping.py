@@ -108,6 +108,14 @@ class Interruption:
         """The function has ended: nothing is raised any more."""
         self._depth = 1
 
+    def renew(self) -> None:
+        """Another function's turn: it has asked for nothing, and what the last one made of the signals is undone."""
+        self.asked = self._raised = False
+        for number in SIGNALS:
+            if signal.getsignal(number) != self.heard:
+                signal.signal(number, self.heard)
+        _signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
     def _raise_if_due(self) -> None:
         if self.asked or self._raised or not self.signal:
             return

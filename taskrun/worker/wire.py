@@ -34,6 +34,8 @@ class Call(Value, frozen=True, kw_only=True, tag="call"):
         lax: Names (or positions as text) of arguments that came from the command line as strings.
         time_left: Seconds that the attempt may take from ``Started`` on; ``None``: no limit.
         restored: JSON of the latest checkpoint of an earlier attempt.
+        env: For a pool's worker: variables that differ from those that it was born with; ``None``: not there.
+        cwd: For a pool's worker: the call's folder. A worker of its own was born in it.
     """
 
     target: str
@@ -44,6 +46,18 @@ class Call(Value, frozen=True, kw_only=True, tag="call"):
     restored: bytes | None = None
     task: str = ""
     attempt: int = 1
+    env: dict[str, str | None] = msgspec.field(default_factory=dict)
+    cwd: str = ""
+
+
+class ServeTasks(Value, frozen=True, kw_only=True, tag="serve-tasks"):
+    """Instead of a call: the worker belongs to a pool of a run, and gets one call after the other.
+
+    Attributes:
+        setup: ``module:function`` to be called first; ``None``: there is none.
+    """
+
+    setup: str | None = None
 
 
 class Serve(Value, frozen=True, kw_only=True, tag="serve"):
@@ -72,6 +86,32 @@ class CheckpointSaved(Value, frozen=True, kw_only=True, tag="saved"):
 
 
 # --- worker to runner -------------------------------------------------------------------------------------------------
+
+
+class Ready(Value, frozen=True, kw_only=True, tag="ready"):
+    """The first words of a pool's worker: it waits for calls, or says why it cannot.
+
+    Attributes:
+        mistake: Its setup could not be imported.
+        failure: Its setup raised.
+    """
+
+    mistake: Mistake | None = None
+    failure: Failure | None = None
+
+
+class Done(Value, frozen=True, kw_only=True, tag="done"):
+    """After ``Result`` or ``Failure``, in a pool's worker: everything of the call has been written and put back.
+
+    Attributes:
+        cpu: Seconds, user and system, of the call and of the children that it has waited for.
+        max_rss: Largest resident size of the worker so far, in bytes.
+        spent: Why the worker takes no other call, and ends; empty: it does.
+    """
+
+    cpu: float
+    max_rss: int
+    spent: str = ""
 
 
 class Started(Value, frozen=True, kw_only=True, tag="started"):
@@ -141,7 +181,20 @@ class Failure(Value, frozen=True, kw_only=True, tag="failure"):
 
 
 AnyMessage: TypeAlias = (
-    Call | Serve | ClockUpdate | CheckpointSaved | Started | Progress | Status | Message | Checkpoint | Result | Failure
+    Call
+    | Serve
+    | ServeTasks
+    | Ready
+    | Done
+    | ClockUpdate
+    | CheckpointSaved
+    | Started
+    | Progress
+    | Status
+    | Message
+    | Checkpoint
+    | Result
+    | Failure
 )
 
 
@@ -153,6 +206,7 @@ class CallSite(Value, frozen=True, kw_only=True):
 
     Attributes:
         id: The asker's number for it.
+        target: ``module:function``, or a module alone, which is only imported.
         unknown: Names (or positions as text) of arguments whose values depend on results; they count as given, and
             have no value in ``args`` or ``kwargs`` that means anything.
         lax: As in ``Call``.

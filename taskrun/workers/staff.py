@@ -400,7 +400,7 @@ class Staff:
         """The pool as it is now."""
         return Statistics(
             workers=self._active,
-            busy=sum(bool(member.inflight) for member in self._members),
+            busy=sum(bool(member.inflight) for member in self._members if not member.ending and not member.leaving),
             starting=len(self._starting),
             queued=len(self.queue),
             arena=self._place.arena.size,

@@ -14,7 +14,14 @@ import pytest
 import trio
 import trio.testing
 from support.fakes import FOREVER, FakeExecutor, Recorder, attempt_of, fails, succeeds
-from support.local_bench import LocalBench, PortableBench, PortablePythonBench, PythonBench
+from support.local_bench import (
+    LocalBench,
+    PooledBench,
+    PortableBench,
+    PortablePooledBench,
+    PortablePythonBench,
+    PythonBench,
+)
 
 from taskrun.events import TaskStart
 from taskrun.model import Attempt, CancelKind, CancelReason, Outcome, State, Stopped, StopRequest
@@ -80,7 +87,15 @@ class FakeBench:
         await recorder.wait_for(lambda event: isinstance(event, TaskStart) and event.task == task)
 
 
-BENCHES: list[Callable[[], Bench]] = [FakeBench, LocalBench, PythonBench, PortableBench, PortablePythonBench]
+BENCHES: list[Callable[[], Bench]] = [
+    FakeBench,
+    LocalBench,
+    PythonBench,
+    PooledBench,
+    PortableBench,
+    PortablePythonBench,
+    PortablePooledBench,
+]
 
 
 @pytest.fixture(params=BENCHES, ids=lambda bench: bench.__name__)

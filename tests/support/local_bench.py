@@ -17,6 +17,7 @@ from taskrun.events import TaskOutput
 from taskrun.execute.clocks import RunClock
 from taskrun.execute.equipment import Equipment
 from taskrun.execute.local import LocalExecutor
+from taskrun.execute.pools import PoolPlan, Pools
 from taskrun.link import TemplateSpec
 from taskrun.model import BinaryCommand, PythonCall
 
@@ -82,15 +83,21 @@ class LocalBench:
                 give_terminal=contextlib.nullcontext,
                 suspend=trio.lowlevel.checkpoint,
             )
+            await self._equip(equipment, nursery)
             nursery.start_soon(equipment.outputs.serve)
             nursery.start_soon(equipment.controls.serve)
             try:
                 executor = LocalExecutor(equipment)
                 yield executor
                 assert list(executor.running()) == []
+                if equipment.pools is not None:
+                    await equipment.pools.close(lambda _event: None)
             finally:
                 nursery.cancel_scope.cancel()
                 equipment.close()
+
+    async def _equip(self, equipment: Equipment, nursery: trio.Nursery) -> None:
+        """What else these attempts need."""
 
     def attempt(self, act: str, task: str, **keys: Any) -> Attempt:
         command = BinaryCommand(argv=("sh", "-c", _PROGRAMS[act]))
@@ -112,6 +119,27 @@ class PythonBench(LocalBench):
         return self._completed(attempt_of(task, **keys), PythonCall(target=f"bench_calls:{act}"))
 
 
+class PooledBench(LocalBench):
+    """Calls in a pool of persistent workers, one after the other in each."""
+
+    async def _equip(self, equipment: Equipment, nursery: trio.Nursery) -> None:
+        plan = PoolPlan(
+            size=2,
+            template=equipment.template,
+            env=_environ(),
+            setup=None,
+            max_requests=None,
+            max_memory=None,
+            startup_timeout=30.0,
+            grace=1.0,
+        )
+        equipment.pools = Pools(equipment.link, equipment.outputs, {"bench": plan})
+        await nursery.start(equipment.pools.serve)
+
+    def attempt(self, act: str, task: str, **keys: Any) -> Attempt:
+        return self._completed(attempt_of(task, **keys), PythonCall(target=f"bench_calls:{act}", pool="bench"))
+
+
 class PortableBench(LocalBench):
     """Programs, where there is neither ``/proc`` nor adoption."""
 
@@ -120,6 +148,12 @@ class PortableBench(LocalBench):
 
 class PortablePythonBench(PythonBench):
     """Calls in such a place: in workers that are exec'd."""
+
+    portable = True
+
+
+class PortablePooledBench(PooledBench):
+    """A pool in such a place."""
 
     portable = True
 

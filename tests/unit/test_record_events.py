@@ -30,6 +30,7 @@ EXAMPLES: list[events.AnyEvent] = [
     events.TaskEnd(
         task="t", attempt=2, state="failed", exit_code=3, leaked=LEFT, result={"a": [1]}, detail="Traceback"
     ),
+    events.PoolState(pool="p", size=2, workers=2, busy=1, starting=0, restarts=1),
     events.RunSuspend(),
     events.RunResume(paused=1.5),
     events.RunCancel(reason="interrupted"),
