@@ -217,6 +217,11 @@ def broken(failure: BaseException) -> BrokenProcessPool:
     return _because(error, failure)
 
 
+def again(failure: BrokenProcessPool) -> BrokenProcessPool:
+    """The same for another: an exception that many raise would collect all of their tracebacks."""
+    return broken(failure.__cause__ or failure)
+
+
 def _because(error: E, cause: BaseException) -> E:
     error.__cause__ = cause
     return error

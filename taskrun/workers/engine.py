@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from taskrun.worker.callables import TARGET
-from taskrun.workers.calling import Order, Wanted, broken, refuse, settle
+from taskrun.workers.calling import Order, Wanted, again, broken, refuse, settle
 from taskrun.workers.errors import PoolClosed, WorkersError, WorkerStartFailed
 from taskrun.workers.lending import Lending, give_next
 from taskrun.workers.opening import open_staffed, template_of
@@ -94,7 +94,7 @@ class Engine:
     def _refuse_if_over(self) -> None:
         """Where nothing is taken any more, says so."""
         if self.failure is not None:
-            raise broken(self.failure)
+            raise again(self.failure)
         if _exiting:
             raise RuntimeError("cannot schedule new futures after interpreter shutdown")
         if self._why_closed:
@@ -228,9 +228,10 @@ class Engine:
                 self.failure = broken(failure)
             self._why_closed = self._why_closed or "cannot schedule new futures after shutdown"
             self._staff = None
-        self._refuse(self.failure or broken(failure))
+        why = self.failure or broken(failure)
+        self._refuse(why)
         for order in list(self._orders):
-            settle(order.future, None, self.failure or broken(failure))
+            settle(order.future, None, again(why))
         self._orders.clear()
         with _registering:
             _engines.discard(self)
@@ -336,9 +337,9 @@ class Engine:
         self._refuse(self.failure)
         self._over.set()
 
-    def _refuse(self, failure: BaseException) -> None:
+    def _refuse(self, failure: BrokenProcessPool) -> None:
         while self._wanted:
-            refuse(self._wanted.popleft().future, failure)
+            refuse(self._wanted.popleft().future, again(failure))
 
     def _cancel_wanted(self) -> None:
         while self._wanted:

@@ -248,6 +248,11 @@ def test_a_crash_costs_one_call():
         assert alive_and_well(executor)
 
 
+def test_a_worker_that_somebody_stops_costs_nothing(executor):
+    os.kill(got(executor.submit(calls.pid)), signal.SIGTERM)  # it is idle, or nearly
+    assert [got(executor.submit(calls.double, number)) for number in range(20)] == [2 * n for n in range(20)]
+
+
 def test_a_failing_initialiser_breaks_the_pool(caplog):
     executor = Executor(2, initializer=calls.fail_to_start)
     futures = [executor.submit(calls.double, 1) for _ in range(5)]
@@ -255,6 +260,7 @@ def test_a_failing_initialiser_breaks_the_pool(caplog):
         error = failure(future)
         assert isinstance(error, BrokenProcessPool)
         assert "no initialisation" in str(error)
+    assert len({id(failure(future)) for future in futures}) == 5  # each has its own traceback
     with pytest.raises(BrokenExecutor, match="no initialisation"):
         executor.submit(calls.double, 1)
     executor.shutdown()
