@@ -116,7 +116,12 @@ class Engine:
         order = Order(next(self._numbers), wanted, self)
         wanted.future.set_running_or_notify_cancel()
         self._orders.add(order)
-        self._lending.give(order)  # last: the answer may be there at once
+        try:
+            self._lending.give(order)  # last: the answer may be there at once
+        except BaseException:  # a Ctrl-C
+            if not order.attempt:
+                self._orders.discard(order)
+            raise
         return True
 
     def shut(

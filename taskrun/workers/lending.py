@@ -81,8 +81,9 @@ class Lending:
 
     def give(self, order: Order) -> None:
         """In any thread, with the lock: gives a call to one of them; there must be one."""
-        clerk = self._idle.pop()
+        clerk = self._idle[-1]
         rest = clerk.take_at_once(order)
+        self._idle.pop()  # now: a Ctrl-C may come between any two lines, and must not lose the worker
         if rest:
             self._late(clerk, rest)
 
@@ -105,10 +106,10 @@ class LentClerk(Clerk):
 
     def take_at_once(self, order: Order) -> bytes:
         """Sends it a call, in any thread; returns what there was no room for."""
-        order.attempt += 1
-        self.inflight.append(order)
         data = order.frame()
         assert self._sock is not None
+        order.attempt += 1
+        self.inflight.append(order)
         try:
             return data[self._sock.send(data) :]
         except BlockingIOError:
