@@ -93,8 +93,7 @@ class Arena:
                 self._trim(0)
                 segment = Segment(size)
         except (OSError, OverflowError) as error:
-            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-            raise MemoryError(f"no {size:,} bytes of shared memory can be had: {why}") from None
+            raise memory.not_to_be_had(size, error) from None
         self.size += size
         return segment
 

@@ -34,6 +34,14 @@ class Readable(Protocol):
         """What ``memoryview`` asks for."""
 
 
+class Arraylike(Protocol):
+    """What numpy's arrays are to type checkers before Python 3.12."""
+
+    @property
+    def data(self) -> memoryview:
+        """Likewise."""
+
+
 class Buffer:
     """Bytes that travel without being encoded; made of anything with the buffer protocol.
 
@@ -46,8 +54,9 @@ class Buffer:
 
     __slots__ = ("view",)
 
-    def __init__(self, data: Readable) -> None:
-        self.view = _flat(memoryview(data))
+    def __init__(self, data: Readable | Arraylike) -> None:
+        readable: Any = data
+        self.view = _flat(memoryview(readable))
 
     def __len__(self) -> int:
         return self.view.nbytes
@@ -240,14 +249,27 @@ def arrived(code: int, data: memoryview) -> object:
     """A value of a message, for msgspec.
 
     Raises:
-        ValueError: It is none.
+        ValidationError: It is none.
     """
     incoming = now.incoming
     if code != _CODE or incoming is None:
         return msgspec.msgpack.Ext(code, bytes(data))
-    value = _decode(data)
-    if value.kind == "s":
+    try:
+        value = _decode(data)
+        return _shared(value, incoming) if value.kind == "s" else _looked_at(value, incoming)
+    except (msgspec.DecodeError, ValueError, TypeError) as error:
+        raise msgspec.ValidationError(f"what came beside the message does not fit: {error}") from None
+
+
+def _shared(value: _Carried, incoming: Incoming) -> SharedBuffer:
+    try:
         return incoming.shared(value.at)
+    except KeyError:
+        raise msgspec.ValidationError("the `SharedBuffer` has been closed meanwhile") from None
+
+
+def _looked_at(value: _Carried, incoming: Incoming) -> object:
+    """A buffer or an array."""
     source: Any = value.data
     at = 0
     if value.at >= 0:
@@ -268,7 +290,7 @@ def _array(source: Any, at: int, dtype: Any, shape: tuple[int, ...], order: Any)
     """An array that looks at these bytes."""
     import numpy as np
 
-    if not len(source):
+    if not dtype.itemsize or 0 in shape:
         return np.empty(shape, dtype, order)
     # By way of another array: that one keeps its buffer, by which it is seen that somebody still looks at the source.
     return np.ndarray(shape, dtype, np.frombuffer(source, np.uint8), at, order=order)

@@ -70,6 +70,12 @@ def _closed_if_it_fails(descriptor: int) -> Iterator[None]:
         raise
 
 
+def not_to_be_had(size: int, error: Exception) -> MemoryError:
+    """Making or mapping memory failed like this."""
+    why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+    return MemoryError(f"no {size:,} bytes of shared memory can be had: {why}")
+
+
 def map_whole(descriptor: int, size: int, *, writable: bool) -> mmap.mmap:
     """Maps it, with its pages at hand.
 

@@ -42,11 +42,9 @@ class SharedBuffer:
         if size < 1:
             raise ValueError(f"size must be at least 1, not {size}")
         try:
-            descriptor = memory.make(size)
+            self._open(memory.make(size), size, atomics.way())
         except (OSError, OverflowError) as error:
-            why = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-            raise MemoryError(f"no {size:,} bytes of shared memory can be had: {why}") from None
-        self._open(descriptor, size, atomics.way())
+            raise memory.not_to_be_had(size, error) from None
 
     @classmethod
     def of(cls, origin: int, descriptor: int, size: int, way: str) -> SharedBuffer:
@@ -62,7 +60,11 @@ class SharedBuffer:
     def _open(self, descriptor: int, size: int, way: str, origin: int = 0) -> None:
         self._mapping: mmap.mmap | None = None  # what ``__del__`` finds if the next line fails
         self.descriptor = descriptor
-        self._mapping = memory.map_whole(descriptor, size, writable=True)
+        try:
+            self._mapping = memory.map_whole(descriptor, size, writable=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
         self._size = size
         self._origin = origin
         self.number = next(memory.numbers)

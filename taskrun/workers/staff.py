@@ -114,7 +114,8 @@ class Staff:
                 continue
             member.give(self.queue.pop())
             self._list(member)
-        self._look_for_the_end()  # what could not be given has failed
+        if self._closing:
+            self._look_for_the_end()  # what could not be given has failed
         if self.queue and self._settings.idle_timeout is not None:
             self._fill()
 

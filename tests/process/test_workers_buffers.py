@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -120,6 +121,20 @@ def test_what_a_handler_keeps_of_a_request_is_never_written_over(without_memfd, 
     run(test, TARGET)
 
 
+def test_async_handlers_have_large_values_too():
+    async def test(pool):
+        for number in range(4):
+            await pool.send(Keep(np.full(LARGE, float(number))))
+            back = await pool.send(Same(np.full(LARGE, 9.0)))
+            back += 1
+            assert back.sum() == 10 * LARGE
+        assert await pool.send(Kept()) == [0, 0, 1, 1, 2, 2, 3, 3]
+        assert pool.statistics.arena <= 2 * SEGMENT
+        assert lent(pool) == 0
+
+    run(test, TARGET.replace("handlers", "waiting"))
+
+
 def test_memory_comes_back_from_workers_that_die_are_stopped_or_refuse(tmp_path):
     async def test(pool):
         array = np.ones(LARGE)
@@ -134,7 +149,7 @@ def test_memory_comes_back_from_workers_that_die_are_stopped_or_refuse(tmp_path)
             await sent[0].begun()
             nursery.cancel_scope.cancel()
         await until(lambda: lent(pool) == 0)
-        assert pool.statistics.arena <= 2 * SEGMENT
+        assert pool.statistics.arena <= 4 * SEGMENT  # two each of one that is stopped and of one that takes its place
         assert await pool.send(Sum(array)) == LARGE
 
     run(test, TARGET, on_crash=RetryOnCrash(), timeouts=Timeouts(message=0.3), prefetch=2)
@@ -204,6 +219,27 @@ def test_without_memory_the_request_says_so_and_the_pool_goes_on(monkeypatch):
             await trio.testing.wait_all_tasks_blocked(0.01)
             await pool.close()
         assert [type(each.failure) for each in waiting] == [MemoryError] * 3
+
+    run(test, TARGET)
+
+
+def test_a_result_for_which_there_is_no_descriptor_says_so_and_the_pool_goes_on():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def test(pool):
+        await pool.send(Own(10))
+        spare = os.dup(0)
+        os.close(spare)  # the lowest that is free
+        resource.setrlimit(resource.RLIMIT_NOFILE, (spare, hard))
+        try:
+            with pytest.raises(
+                MemoryError, match=r"a result of up to 163,840 bytes cannot be taken .*: Too many open f"
+            ):
+                await pool.send(Own(LARGE))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert (await pool.send(Own(LARGE)))[-1] == 1  # a new worker
+        assert lent(pool) == 0
 
     run(test, TARGET)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray  # noqa: TC002 - likewise
 
 import taskrun
 from taskrun.worker import memory
-from taskrun.workers import Buffer, Handlers, Request, SharedBuffer
+from taskrun.workers import AsyncHandlers, Buffer, Handlers, Request, SharedBuffer
 
 TARGET = f"{__name__}:handlers"
 if os.environ.get("WITHOUT_MEMFD"):
@@ -217,3 +217,27 @@ def held(request: Held, state: State) -> bytes:
 @handlers.on(MakeShared)
 def make_shared(request: MakeShared, state: State) -> SharedBuffer:
     return SharedBuffer(8)
+
+
+waiting = AsyncHandlers(state=open_state)
+
+
+@waiting.on(Keep)
+async def keep_later(request: Keep, state: State) -> int:
+    import trio
+
+    await trio.lowlevel.checkpoint()
+    return keep(request, state)
+
+
+@waiting.on(Kept)
+def kept_later(request: Kept, state: State) -> list[float]:
+    return kept(request, state)
+
+
+@waiting.on(Same)
+async def same_later(request: Same, state: State) -> np.ndarray:
+    import trio
+
+    await trio.lowlevel.checkpoint()
+    return request.array

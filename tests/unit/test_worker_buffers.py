@@ -9,6 +9,7 @@ import types
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import trio
@@ -115,6 +116,21 @@ def test_types_differ_in_the_contract_and_plain_ones_stay_as_fast():
     assert [digest(kind).large for kind in [*kinds, Any, int]] == [True, True, True, False, True, True, True, False]
     assert digest(int, Buffer).large
     assert operation_of(One).large
+
+
+def test_what_does_not_fit_is_no_value():
+    outgoing = Outgoing()
+    with SharedBuffer(8) as shared:
+        data = encode({"value": shared}, outgoing)
+    incoming = Incoming(None, {}.__getitem__, copied=True)
+    with pytest.raises(msgspec.ValidationError, match="the `SharedBuffer` has been closed meanwhile"):
+        operation_of(Take).decode_request(data, incoming)
+    lying = msgspec.msgpack.encode({"value": msgspec.msgpack.Ext(84, msgspec.msgpack.encode(["a", -1, 8, "<f8", [9]]))})
+    for data in (lying, lying.replace(b"<f8", b"zzz"), msgspec.msgpack.encode({"value": msgspec.msgpack.Ext(84, b"")})):
+        with pytest.raises(msgspec.ValidationError, match="what came beside the message does not fit"):
+            operation_of(Take).decode_request(data, incoming)
+    with pytest.raises(ContractMistake, match="this `SharedBuffer` is closed"):
+        encode({"value": shared}, Outgoing())
 
 
 def test_memory_is_lent_again_and_given_up_beyond_what_is_needed():

@@ -23,8 +23,8 @@ from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
-from taskrun.workers import AsyncHandlers, Executor, Handlers, Moved, Pool, Request, RetryOnCrash, Timeouts
-from taskrun.workers import open_pool, open_worker
+from taskrun.workers import AsyncHandlers, Buffer, Executor, Handlers, Moved, Pool, Request, RetryOnCrash, SharedBuffer
+from taskrun.workers import Timeouts, open_pool, open_worker
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,12 @@ class Forget(Request[None]):
 @dataclass(frozen=True)
 class Find(Request[str | None]):
     pass
+
+
+@dataclass(frozen=True)
+class Pack(Request[Buffer]):
+    data: Buffer
+    counts: SharedBuffer
 
 
 class State:
@@ -136,6 +142,11 @@ async def main() -> None:
         reveal_type(await pool.send(Count()))  #: int
         reveal_type(await pool.send(Forget()))  #: None
         reveal_type(await pool.send(Find()))  #: str | None
+        with SharedBuffer(64) as shared:
+            reveal_type(shared.counter(8).add())  #: int
+            packed = await pool.send(Pack(Buffer(shared.view), shared))
+            reveal_type(packed)  #: Buffer
+            reveal_type(Buffer(b"abc").view)  #: memoryview[int]
         reveal_type(await pool.send_nowait(Count(), priority=1))  #: int
         async for done in pool.map(Resize(name) for name in "abc"):
             reveal_type(done)  #: Done[Resize]
