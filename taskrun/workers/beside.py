@@ -44,7 +44,8 @@ class Beside:
 
         Raises:
             MemoryError: There is no memory, or no descriptor, for them.
-            TypeError: A shared buffer has been closed.
+            TypeError: A shared buffer has been closed meanwhile.
+            ValueError: A buffer's view has been released meanwhile.
         """
         outgoing = ticket.outgoing
         assert outgoing is not None
@@ -59,10 +60,13 @@ class Beside:
                 lent = requests.Lent(number=segment.number, size=segment.size)
                 outbox.send_descriptor(requests.encode(lent), segment.descriptor)
                 self._told.add(segment.number)
+            outgoing.write(segment.mapping)
         except OSError as error:  # of descriptors
             self.take_back(ticket)
             raise MemoryError(f"memory cannot be lent to a worker: {error.strerror}") from None
-        outgoing.write(segment.mapping)
+        except ValueError:
+            self.take_back(ticket)
+            raise
         return segment.number
 
     def _show(self, shared: SharedBuffer, outbox: Outbox) -> None:

@@ -97,7 +97,7 @@ class Clerk(Member[Ticket]):
                 self._beside = Beside(self._place.arena, self)
             try:
                 turn.segment = self._beside.lend(turn, self._outbox)
-            except (MemoryError, TypeError) as error:
+            except (MemoryError, TypeError, ValueError) as error:
                 turn.fail(error)
                 return
         super().give(turn)

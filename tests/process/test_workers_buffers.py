@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import trio
 import trio.testing
-from support.buffers_worker import TARGET, Keep, Kept, Many, Own, Reverse, Same, SameMany, Sum, Usage, usage
+from support.buffers_worker import TARGET, Add, Keep, Kept, Many, Own, Reverse, Same, SameMany, Sum, Usage, usage
 from support.pools import Sent, run, until
 
 from taskrun.worker import memory
@@ -24,6 +24,7 @@ from taskrun.workers import (
     HandlerFailed,
     RequestTimedOut,
     RetryOnCrash,
+    SharedBuffer,
     Timeouts,
     WorkerCrashed,
 )
@@ -239,6 +240,26 @@ def test_a_result_for_which_there_is_no_descriptor_says_so_and_the_pool_goes_on(
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         assert (await pool.send(Own(LARGE)))[-1] == 1  # a new worker
+        assert lent(pool) == 0
+
+    run(test, TARGET)
+
+
+def test_what_is_taken_away_while_it_waits_fails_alone():
+    async def test(pool):
+        async with trio.open_nursery() as nursery:
+            first = Sent(pool, Sum(np.ones(LARGE), "wait"), nursery)
+            await first.begun()
+            buffer, shared = Buffer(bytes(8 * LARGE)), SharedBuffer(64)
+            waiting = [
+                Sent(pool, request, nursery) for request in (Reverse(buffer), Add(shared, 1), Sum(np.ones(LARGE)))
+            ]
+            await until(lambda: pool.statistics.queued == 3)
+            buffer.view.release()
+            shared.close()
+            first.scope.cancel()
+        assert [type(each.failure) for each in waiting] == [ValueError, TypeError, type(None)]
+        assert waiting[2].result == LARGE
         assert lent(pool) == 0
 
     run(test, TARGET)
