@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from taskrun.execute.pump import Pump, Stream
     from taskrun.workers.birthplace import Birthplace
     from taskrun.workers.member import Owner
+    from taskrun.workers.ticket import Ended
 
 _QUIET = 0.2  # seconds without a byte, after the end of a worker, until its pipes are given up
 
@@ -72,14 +73,14 @@ class TaskTurn(Turn):
         self.refused = failure
         self.wake()
 
-    def lost(self, usage: Usage | None) -> bool:
+    def lost(self, end: Ended) -> str:
         """Its worker has ended."""
-        if usage is None:
+        if end.usage is None:
             self.refused = HostLost("the process supervising the workers was lost")
         else:
-            self.usage = usage
+            self.usage = end.usage
         self.wake()
-        return True
+        return ""
 
     # --- what its worker tells
 

@@ -35,7 +35,7 @@ from taskrun.model import (
     Stopped,
 )
 from taskrun.output.samples import Sample, Status
-from taskrun.worker import wire
+from taskrun.worker import framing, wire
 
 if TYPE_CHECKING:
     from taskrun.events import Emit
@@ -196,7 +196,7 @@ class PythonAttempt:
             return
         try:
             messages = self._reader.feed(data)
-        except wire.Garbled as error:
+        except framing.Garbled as error:
             self._garbled = str(error)
             return
         now = self.equipment.clock.now()

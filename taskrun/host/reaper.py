@@ -8,7 +8,7 @@ from taskrun.host.kinship import Kinship
 from taskrun.host.loop import now
 from taskrun.host.marks import marks_of
 from taskrun.host.signals import signal
-from taskrun.host.sweep import Sweep, kill_child, name_all, reap
+from taskrun.host.sweep import Sweep, kill_child, name_all, reap, signal_group
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -234,10 +234,10 @@ class Reaper:
         """
         leader.asked = True
         others = [seen for seen in self._outside(leader) if not self._is_of_a_run_within(seen, leader)]
-        _signal_group(leader.pid, number)
+        signal_group(leader.pid, number)
         for seen in others:
             self._platform.signal(seen, number)
-        _signal_group(leader.pid, signal.SIGCONT)
+        signal_group(leader.pid, signal.SIGCONT)
         for seen in others:
             self._platform.signal(seen, signal.SIGCONT)
 
@@ -258,7 +258,7 @@ class Reaper:
         leader.killing = True
         leader.give_up = now() + GIVE_UP
         self._freeze(leader)
-        _signal_group(leader.pid, signal.SIGKILL)
+        signal_group(leader.pid, signal.SIGKILL)
         self._kill_later(0.0)
 
     def _kill_later(self, delay: float) -> None:
@@ -276,7 +276,7 @@ class Reaper:
         leaders = [leader for leader in self.leaders.values() if leader.killing]
         for leader in leaders:
             self._freeze(leader)
-            _signal_group(leader.pid, signal.SIGKILL)
+            signal_group(leader.pid, signal.SIGKILL)
         self._snipe(leaders)
         left, unsure = self._left(leaders)
         for leader in leaders:
@@ -383,20 +383,7 @@ class Reaper:
             What was killed, and what could not be.
         """
         for leader in self.leaders.values():
-            _signal_group(leader.pid, signal.SIGKILL)
+            signal_group(leader.pid, signal.SIGKILL)
         sweep = Sweep(self._platform, skip, {} if patient else self._hopeless)
         sweep.run(seconds)
         return sweep.killed, sweep.stuck
-
-
-def _signal_group(pid: int, number: int) -> None:
-    """Signals a leader's group; and, while a worker has not made its own yet, the worker."""
-    try:
-        os.killpg(pid, number)
-    except ProcessLookupError:
-        try:
-            os.kill(pid, number)
-        except OSError:
-            return
-    except PermissionError:  # all of the group run as another user (or macOS: it is but a zombie)
-        return

@@ -1,4 +1,4 @@
-"""The last sweep: kills and reaps whatever is below the host; and how what was left is named. It knows no attempts."""
+"""The last sweep: kills and reaps whatever is below the host. How one is killed, and named. It knows no attempts."""
 
 from __future__ import annotations
 
@@ -44,6 +44,19 @@ def kill_child(pid: int) -> bool:
     except PermissionError:
         return False
     return True
+
+
+def signal_group(pid: int, number: int) -> None:
+    """Signals a leader's group; and, while a worker has not made its own yet, the worker."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        try:
+            os.kill(pid, number)
+        except OSError:
+            return
+    except PermissionError:  # all of the group run as another user (or macOS: it is but a zombie)
+        return
 
 
 def reap(pid: int) -> bool:

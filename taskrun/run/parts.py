@@ -1,10 +1,12 @@
-"""The larger parts of a run, each made from its setting: the plan, and the reporters. It starts and tells nothing."""
+"""The larger parts of a run, each made from its setting: plan, reporters, the first event. It starts nothing."""
 
 from __future__ import annotations
 
+import os
 import random
 from typing import TYPE_CHECKING
 
+from taskrun.events import RunStart
 from taskrun.plan import Plan
 from taskrun.report.compose import make_reporters
 from taskrun.run.about import about_tasks
@@ -32,6 +34,22 @@ def plan_of(setting: Setting, selection: Selection, jobs: int) -> Plan:
         pools=pool_sizes(project, jobs),
         durations=known_durations(setting),
         random=random.Random(),  # noqa: S311 - jitter of retries, no secret
+    )
+
+
+def start_of(setting: Setting, plan: Plan, recording: Recording, jobs: int) -> RunStart:
+    """What is told of a run that begins."""
+    from taskrun import __version__
+
+    return RunStart(
+        taskrun=__version__,
+        file=setting.prepared.project.source.path,
+        argv=setting.options.arguments,
+        cwd=setting.prepared.request.cwd,
+        jobs=jobs,
+        tasks=tuple(plan.order()),
+        folder=recording.path,
+        pid=os.getpid(),
     )
 
 

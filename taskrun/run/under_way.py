@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
-import os
 import signal
 from typing import TYPE_CHECKING
 
 import trio
 
 from taskrun.config.wording import spoken
-from taskrun.events import RunCancel, RunResume, RunStart, RunSuspend, TaskOutput
+from taskrun.events import RunCancel, RunResume, RunSuspend, TaskOutput
 from taskrun.execute.clocks import RunClock
 from taskrun.execute.equipment import Equipment
 from taskrun.execute.local import LocalExecutor
@@ -25,7 +24,7 @@ from taskrun.resolve import LookUpError
 from taskrun.run.closing import Closing, shut_down
 from taskrun.run.facts import Facts
 from taskrun.run.parent import dies_with_parent, watch_parent
-from taskrun.run.parts import plan_of, reporters_of, writes_output_events
+from taskrun.run.parts import plan_of, reporters_of, start_of, writes_output_events
 from taskrun.run.prepare import affordable, fewer_jobs
 from taskrun.run.python import template_of
 from taskrun.run.recording import Recording
@@ -155,7 +154,10 @@ class UnderWay:
     async def carry_out(self, warnings: tuple[str, ...]) -> RunResult:
         """Runs every task of the plan, ends everything, tells the sum."""
         self._facts.listen(self._recording.handle, [self._reporters.handle])
-        self._begin(warnings)
+        self._facts.emit(start_of(self._setting, self._plan, self._recording, self._jobs))
+        fewer = fewer_jobs(self._jobs, self._setting.prepared.jobs)
+        for text in (*self._settings.warnings, *self._recording.warnings, *warnings, *fewer):
+            self._facts.warn("run", text)
         try:
             leaked = await self._run_tasks()
         except Exception:
@@ -165,26 +167,6 @@ class UnderWay:
             self._settled = True
             self._equipment.close()
         return await self._end(leaked)
-
-    def _begin(self, warnings: tuple[str, ...]) -> None:
-        from taskrun import __version__
-
-        setting = self._setting
-        self._facts.emit(
-            RunStart(
-                taskrun=__version__,
-                file=setting.prepared.project.source.path,
-                argv=setting.options.arguments,
-                cwd=setting.prepared.request.cwd,
-                jobs=self._jobs,
-                tasks=tuple(self._plan.order()),
-                folder=self._recording.path,
-                pid=os.getpid(),
-            )
-        )
-        fewer = fewer_jobs(self._jobs, setting.prepared.jobs)
-        for text in (*self._settings.warnings, *self._recording.warnings, *warnings, *fewer):
-            self._facts.warn("run", text)
 
     async def _run_tasks(self) -> tuple[Leftover, ...]:
         """Returns what had to be killed when all attempts had ended."""

@@ -11,7 +11,7 @@ from multiprocessing import process
 from typing import TYPE_CHECKING, Any
 
 from taskrun.model import Value
-from taskrun.worker import failures, main_module, session, wire
+from taskrun.worker import failures, framing, main_module, session, wire
 from taskrun.worker.contract import Handlers, Request
 from taskrun.worker.stopping import Cancelled
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 TARGET = f"{__name__}:handlers"
-LIMIT = wire.RESULT_LIMIT - 64 * 1024
+LIMIT = framing.RESULT_LIMIT - 64 * 1024
 """Bytes of a pickled call, or of what it returned."""
 
 

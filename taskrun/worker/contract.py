@@ -16,7 +16,7 @@ import msgspec
 import msgspec.inspect
 
 from taskrun.worker import buffers, encoding, hints
-from taskrun.worker.wire import RESULT_LIMIT
+from taskrun.worker.framing import RESULT_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from taskrun.worker import encoding, failures, session, targets, wire
+from taskrun.worker import encoding, failures, framing, session, targets, wire
 from taskrun.worker.convert import bind, prepare
 from taskrun.worker.leaving import leave
 from taskrun.worker.stopping import Cancelled, interruption
@@ -65,8 +65,8 @@ def encode_result(value: object) -> wire.Result | wire.Failure:
         if type(value).__name__ == "coroutine" and close is not None:
             close()  # or Python warns that it was never awaited
         return wire.Failure(kind="result", message=f"its result cannot be sent back: {error}")
-    if len(data) > wire.RESULT_LIMIT:
-        size = f"{len(data) / 2**20:.0f} MiB as JSON, the limit is {wire.RESULT_LIMIT // 2**20} MiB"
+    if len(data) > framing.RESULT_LIMIT:
+        size = f"{len(data) / 2**20:.0f} MiB as JSON, the limit is {framing.RESULT_LIMIT // 2**20} MiB"
         hint = "write it to a file and return the path"
         return wire.Failure(kind="result", message=f"its result cannot be sent back: it takes {size}; {hint}")
     return wire.Result(value=data)

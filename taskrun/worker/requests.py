@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from taskrun.model import Value
-from taskrun.worker import wire
+from taskrun.worker import framing, wire
 
 
 class Hello(Value, frozen=True, kw_only=True, array_like=True, tag="hello"):
@@ -120,10 +120,10 @@ _encoder = msgspec.msgpack.Encoder()
 
 def encode(message: ToWorker | FromWorker) -> bytes:
     """One frame."""
-    return wire.frame(_encoder.encode(message))
+    return framing.frame(_encoder.encode(message))
 
 
-class Frames(wire.Frames):
+class Frames(framing.Frames):
     """Cuts a stream of bytes into messages of one direction.
 
     Args:
@@ -131,5 +131,5 @@ class Frames(wire.Frames):
         limit: Bytes of the largest frame.
     """
 
-    def __init__(self, kinds: Any, limit: int = wire.FRAME_LIMIT) -> None:
+    def __init__(self, kinds: Any, limit: int = framing.FRAME_LIMIT) -> None:
         super().__init__(msgspec.msgpack.Decoder(kinds).decode, limit)

@@ -17,7 +17,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from taskrun.frames import send_fds
-from taskrun.worker import wire
+from taskrun.worker import framing, wire
 from taskrun.worker.stopping import interruption
 
 if TYPE_CHECKING:
@@ -238,7 +238,7 @@ class Session(Speaker):
                     self._take(self._socket.recv(65536, MSG_DONTWAIT))
             except BlockingIOError:
                 pass
-            except (OSError, wire.Garbled):
+            except (OSError, framing.Garbled):
                 self.lost = True
             finally:
                 self._reading.release()

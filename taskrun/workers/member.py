@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 import trio
 
 from taskrun.link import HostLost, SpawnError
-from taskrun.worker import requests, wire
+from taskrun.worker import framing, requests
 from taskrun.workers.errors import WorkerStartFailed, how_it_ended
 from taskrun.workers.post import Outbox
 from taskrun.workers.stderr import Stderr
@@ -30,7 +30,7 @@ T = TypeVar("T", bound=Turn)
 
 NEVER = float("inf")
 _MOMENT = 0.1  # seconds in which a handler that nobody waits for may end by itself, and spare the worker
-_DUMP = 0.2  # seconds that a worker gets to write its stack
+_DUMP = 0.5  # seconds that a worker gets to write its stack
 
 
 class Owner(Protocol):
@@ -74,7 +74,7 @@ class Member(Generic[T]):
     """
 
     def __init__(
-        self, owner: Owner, place: Birthplace, nursery: trio.Nursery, frames: wire.Frames, *, grace: float
+        self, owner: Owner, place: Birthplace, nursery: trio.Nursery, frames: framing.Frames, *, grace: float
     ) -> None:
         self.inflight: deque[T] = deque()
         self.deadline = NEVER
@@ -234,7 +234,7 @@ class Member(Generic[T]):
                 messages = self._frames.feed(data) if data else None
             except BlockingIOError:
                 continue
-            except (OSError, wire.Garbled):
+            except (OSError, framing.Garbled):
                 return None
             if messages is None or messages:
                 return messages

@@ -11,11 +11,12 @@ import trio
 from taskrun.host.system import current_platform
 from taskrun.workers.breaker import Breaker
 from taskrun.workers.clerk import Clerk
-from taskrun.workers.errors import PoolClosed, RequestTimedOut, WorkerStartFailed
+from taskrun.workers.errors import PoolClosed, WorkerStartFailed
 from taskrun.workers.member import NEVER
 from taskrun.workers.post import Post
 from taskrun.workers.queueing import Queue
 from taskrun.workers.settings import Statistics
+from taskrun.workers.ticket import AGAIN, Ended
 
 if TYPE_CHECKING:
     from taskrun.link import Usage
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from taskrun.workers.settings import Settings
     from taskrun.workers.ticket import Turn
 
-_POISON = 2  # workers that one request may kill
 _MEMORY_LOOKS = 0.05  # seconds between two looks at a worker's memory
 
 
@@ -205,26 +205,15 @@ class Staff:
 
     # --- the dead
 
-    def _settle_lost(self, member: Member[Any], ticket: Any, usage: Usage | None) -> None:
+    def _settle_lost(self, member: Member[Any], turn: Turn, usage: Usage | None) -> None:
         """What becomes of the request that was in work."""
-        ticket.stack = member.stack
-        if ticket.lost(usage):
-            return
-        if ticket.spoiled is not None:
-            ticket.fail(ticket.spoiled)
-        elif ticket.timeout is not None:
-            self.counts["timed_out"] += 1
-            ticket.fail(RequestTimedOut(ticket.operation.name, ticket.timeout, member.stack))
-        elif ticket.unwanted or self._killing:
-            ticket.fail(PoolClosed("the pool was closed before it was carried out"))
-        else:
-            ticket.crashes += 1
-            policy = self._settings.crash_policy(ticket.operation.kind)
-            if policy is not None and ticket.attempt < policy.attempts and ticket.crashes < _POISON:
-                self.queue.push(ticket)
-                return
-            self.counts["crashed"] += 1
-            ticket.fail(ticket.crash(usage, str(member.stderr)))
+        policy = self._settings.crash_policy
+        end = Ended(usage, stack=member.stack, stderr=member.stderr, closing=self._killing, policy=policy)
+        fate = turn.lost(end)
+        if fate == AGAIN:
+            self.queue.push(turn)
+        elif fate:
+            self.counts[fate] += 1
 
     def _note_crash(self) -> None:
         self.counts["crashes"] += 1

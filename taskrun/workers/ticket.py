@@ -10,19 +10,53 @@ import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 from taskrun.worker import requests
-from taskrun.workers.errors import HandlerFailed, WorkerCrashed
+from taskrun.workers.errors import HandlerFailed, PoolClosed, RequestTimedOut, WorkerCrashed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taskrun.link import Usage
     from taskrun.worker.buffers import Incoming, Outgoing
-    from taskrun.worker.contract import Operation
+    from taskrun.worker.contract import Operation, Request
     from taskrun.worker.wire import Failure
-    from taskrun.workers.settings import Moved
+    from taskrun.workers.settings import Moved, RetryOnCrash
+    from taskrun.workers.stderr import Stderr
 
 
 _NOTHING: Any = object()
+
+AGAIN = "again"
+"""It is to be given to another worker."""
+_POISON = 2  # workers that one request may kill
+
+
+class Ended:
+    """How a worker ended that had work in hand.
+
+    Attributes:
+        usage: ``None``: nobody knows.
+        stack: Where it was when it had to be killed.
+        stderr: Its last lines.
+        closing: The pool is being closed, and wanted it.
+        policy: What becomes of requests of a class whose worker died.
+    """
+
+    __slots__ = ("closing", "policy", "stack", "stderr", "usage")
+
+    def __init__(
+        self,
+        usage: Usage | None,
+        *,
+        stack: str,
+        stderr: Stderr,
+        closing: bool,
+        policy: Callable[[type[Request[Any]]], RetryOnCrash | None],
+    ) -> None:
+        self.usage = usage
+        self.stack = stack
+        self.stderr = stderr
+        self.closing = closing
+        self.policy = policy
 
 
 class Turn:
@@ -62,10 +96,13 @@ class Turn:
         """No worker will carry it out."""
         raise NotImplementedError
 
-    def lost(self, usage: Usage | None) -> bool:
-        """Its worker has ended with it in hand; whether that settles it. ``None``: nobody knows how."""
-        del usage
-        return False
+    def lost(self, end: Ended) -> str:
+        """Its worker has ended with it in hand.
+
+        Returns:
+            What it counts as in the statistics, or ``AGAIN``; empty: nothing.
+        """
+        raise NotImplementedError
 
 
 class Ticket(Turn):
@@ -142,6 +179,25 @@ class Ticket(Turn):
         unnamed = "BaseException" if failure.kind == "exception" else "TypeError"
         kind = failure.type_names[0] if failure.type_names else unnamed
         self.fail(HandlerFailed(self.operation.name, kind, failure.message, failure.traceback, failure.notes))
+
+    def lost(self, end: Ended) -> str:
+        """See ``Turn``."""
+        self.stack = end.stack
+        if self.spoiled is not None:
+            self.fail(self.spoiled)
+        elif self.timeout is not None:
+            self.fail(RequestTimedOut(self.operation.name, self.timeout, end.stack))
+            return "timed_out"
+        elif self.unwanted or end.closing:
+            self.fail(PoolClosed("the pool was closed before it was carried out"))
+        else:
+            self.crashes += 1
+            policy = end.policy(self.operation.kind)
+            if policy is not None and self.attempt < policy.attempts and self.crashes < _POISON:
+                return AGAIN
+            self.fail(self.crash(end.usage, str(end.stderr)))
+            return "crashed"
+        return ""
 
     def crash(self, usage: Usage | None, stderr: str) -> WorkerCrashed:
         """The failure that it is if its worker has died like this; ``None``: nobody knows how."""

@@ -404,7 +404,7 @@ def test_what_cannot_be_killed_is_named_and_does_not_hold_the_run_up(monkeypatch
     from taskrun.host.leader import Leader
 
     monkeypatch.setattr(reaper, "GIVE_UP", 0.1)
-    monkeypatch.setattr(reaper, "_signal_group", lambda _pid, _number: None)
+    monkeypatch.setattr(reaper, "signal_group", lambda _pid, _number: None)
     pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], {}, setsid=True)
     platform = linux.Linux()
     monkeypatch.setattr(platform, "signal", lambda _seen, _number: False)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskrun.worker import requests, wire
+from taskrun.worker import framing, requests, wire
 
 BODY = msgspec.Raw(msgspec.msgpack.encode({"text": "caf\u00e9", "bytes": b"\0" * 300}))
 TO_WORKER = [
@@ -88,18 +88,18 @@ def test_a_message_keeps_what_came_with_it():
     ],
 )
 def test_what_is_no_frame_is_said_to_be_none(junk):
-    with pytest.raises(wire.Garbled):
+    with pytest.raises(framing.Garbled):
         requests.Frames(requests.FromWorker).feed(junk)
 
 
 @given(st.binary(max_size=64))
 def test_no_garbage_does_worse_than_being_garbled(data):
-    with contextlib.suppress(wire.Garbled):
+    with contextlib.suppress(framing.Garbled):
         requests.Frames(requests.FromWorker).feed(data)
 
 
 def test_a_frame_above_the_limit_is_refused_before_it_is_there():
-    with pytest.raises(wire.Garbled, match="a frame of 101 bytes"):
+    with pytest.raises(framing.Garbled, match="a frame of 101 bytes"):
         requests.Frames(requests.ToWorker, limit=100).feed((101).to_bytes(4, "little"))
 
 

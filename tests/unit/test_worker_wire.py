@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskrun.worker import wire
+from taskrun.worker import framing, wire
 
 MESSAGES = [
     wire.Call(
@@ -46,11 +46,11 @@ def test_unknown_fields_are_ignored():
 
 @pytest.mark.parametrize("junk", [b"hello, world", b"\x01\x00\x00\x00\xc1", b"\x02\x00\x00\x00\x81\xa0", b"\xff" * 8])
 def test_what_is_no_frame_is_said_to_be_none(junk):
-    with pytest.raises(wire.Garbled):
+    with pytest.raises(framing.Garbled):
         wire.Reader().feed(junk)
 
 
 @given(st.binary(max_size=64))
 def test_no_garbage_does_worse_than_being_garbled(data):
-    with contextlib.suppress(wire.Garbled):
+    with contextlib.suppress(framing.Garbled):
         wire.Reader().feed(data)
