@@ -1,7 +1,9 @@
 """Requests to worker processes: the round trip of one, how many a second with 64 in flight on two workers, and arrays.
 
-An array is 100 MB to a worker, and its sum back (with numpy only), beside one memcpy of it. The floor is a blocking socket and pickle, with nobody who watches over the children. Other pools take part where they
-are installed (trio-parallel, loky, pebble, mpire).
+An array is 100 MB to a worker, and its sum back (with numpy only), beside one memcpy of it. The floor is a blocking
+socket and pickle, with nobody who watches over the children. Other pools take part where they are installed
+(trio-parallel, loky, pebble, mpire), and Node's piscina and workerpool where there is `node` and the folder of
+`node_modules` is named by NODE_POOLS.
 
 python tests/benchmarks/workers.py [--quick] [--rounds N]
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shutil
 import sys
 
 import echoing
@@ -32,6 +35,8 @@ NAMES = {
     "loky": "loky",
     "pebble": "pebble",
     "mpire": "mpire",
+    "piscina": "piscina (Node, threads)",
+    "workerpool": "workerpool (Node, processes)",
 }
 ARRAYS = {
     **NAMES,
@@ -42,6 +47,7 @@ ARRAYS = {
     "shared_memory": "shared_memory by hand",
 }
 SCRIPT = os.path.join(bench.HERE, "echoing.py")
+NODE_SCRIPT = os.path.join(bench.HERE, "echoing.mjs")
 
 
 def main() -> None:
@@ -50,12 +56,16 @@ def main() -> None:
     there = [
         name for name in echoing.CONTENDERS if "taskrun" in name or name == "floor" or importlib.util.find_spec(name)
     ]
+    node, modules = shutil.which("node"), os.environ.get("NODE_POOLS", "")
+    of_node = [name for name in ("piscina", "workerpool") if os.path.isdir(os.path.join(modules, "node_modules", name))]
+    there += of_node if node is not None else []
     trips: dict[str, float] = {}
     rates: dict[str, float] = {}
     cpu: dict[str, float] = {}
     for _ in range(given.rounds):
         for name in there:
-            sample = bench.run(bench.Column(name, [sys.executable, SCRIPT, name, str(count)], count))
+            runner = [str(node), NODE_SCRIPT] if name in of_node else [sys.executable, SCRIPT]
+            sample = bench.run(bench.Column(name, [*runner, name, str(count)], count))
             said = json.loads(sample.said.splitlines()[-1])
             trips[name] = min(said["trip"], trips.get(name, said["trip"]))
             rates[name] = max(said["rate"], rates.get(name, 0.0))
