@@ -359,6 +359,7 @@ def test_c9_a_result_of_many_megabytes_arrives_and_one_beyond_the_limit_is_refus
 def test_c10_a_worker_stuck_in_c_shows_its_stack_and_is_killed(host):
     worker = host.call("tasks:wait_in_c")
     worker.says("begun")
+    worker.computes()
     worker.signal(signal.SIGTERM)
     worker.signal(signal.SIGUSR1)
     while "in wait_in_c" not in worker.err:

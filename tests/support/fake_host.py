@@ -214,6 +214,15 @@ class Worker:
                 return
         raise AssertionError((text, self.out, self.err))
 
+    def computes(self) -> None:
+        """Waits until it has used a tenth of a second of CPU since now: what it is in by then takes its time."""
+        before = self._cpu()
+        wait_until(lambda: self._cpu() > before + 0.1, patience=PATIENCE)
+
+    def _cpu(self) -> float:
+        with open(f"/proc/{self.pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[11]) / os.sysconf("SC_CLK_TCK")
+
     def sleeps(self) -> None:
         """Waits until it is in a system call that waits.
 
