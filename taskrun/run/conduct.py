@@ -168,15 +168,16 @@ class Conductor:
 
     async def suspend(self) -> None:
         """Ctrl+Z: everything below the host stops, then this process itself, until somebody sends SIGCONT."""
-        if self._run is not None:
-            await self._run.suspend()
+        run = self._run  # another one may begin while the host answers: it has no pause to tell of
+        if run is not None:
+            await run.suspend()
         elif self._link is not None:
             await self._link.suspend()
         if not self.keyboard_is_a_tasks():  # else its settings are the shell's to keep until `fg`
             self._terminal.restore()
         stop_this_process()
-        if self._run is not None:
-            await self._run.resume()
+        if run is not None:
+            await run.resume()
         elif self._link is not None:
             await self._link.resume()
 
