@@ -9,6 +9,7 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 import trio
 
 from taskrun.link import HostLost, Usage
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from taskrun.workers.member import Owner
     from taskrun.workers.ticket import Ended
 
+_MOST_SAID = 4096  # bytes
 _QUIET = 0.2  # seconds without a byte, after the end of a worker, until its pipes are given up
 
 
@@ -47,9 +49,10 @@ class TaskTurn(Turn):
         usage: What it took, once it has ended.
         refused: Why no worker will ever have it.
         whole: The worker lives on and waits for ``Worker.put_down``.
+        done: What the worker said when the call had ended; ``None``: it has not, or was asked to before.
     """
 
-    __slots__ = ("_attempt", "_call", "_news", "refused", "status", "usage", "whole", "worker")
+    __slots__ = ("_attempt", "_call", "_news", "done", "refused", "status", "usage", "whole", "worker")
 
     def __init__(self, number: int, call: bytes, attempt: Attends) -> None:
         super().__init__(number, priority=0, limit=None)
@@ -58,6 +61,7 @@ class TaskTurn(Turn):
         self.usage: Usage | None = None
         self.refused: Exception | None = None
         self.whole = False
+        self.done: wire.Done | None = None
         self._attempt = attempt
         self._call = call
         self._news = trio.Event()
@@ -78,9 +82,19 @@ class TaskTurn(Turn):
         if end.usage is None:
             self.refused = HostLost("the process supervising the workers was lost")
         else:
-            self.usage = end.usage
+            self.usage = self._share_of(end.usage)
         self.wake()
         return ""
+
+    def _share_of(self, usage: Usage) -> Usage:
+        """What of a worker's whole life is this call's."""
+        assert self.worker is not None
+        done, before = self.done, self.worker.cpu
+        if done is None:
+            return msgspec.structs.replace(usage, cpu=max(0.0, usage.cpu - before))
+        # How it has left its setup since is no affair of the call, but what it has left behind is.
+        status = None if usage.status is None else self.status
+        return msgspec.structs.replace(usage, status=status, cpu=max(0.0, done.cpu - before), max_rss=done.max_rss)
 
     # --- what its worker tells
 
@@ -98,10 +112,10 @@ class TaskTurn(Turn):
         """Output."""
         self._attempt.wrote(stream, data)
 
-    def done(self, cpu: float, max_rss: int) -> None:
-        """The call has ended, and the worker lives on."""
+    def ended(self, done: wire.Done, cpu: float) -> None:
+        """The call has ended, and the worker lives on; ``cpu`` is what it took."""
         self.whole = True
-        self.usage = Usage(status=self.status, cpu=cpu, max_rss=max_rss)
+        self.usage = Usage(status=self.status, cpu=cpu, max_rss=done.max_rss)
         self.wake()
 
     # --- a process, as ``Running`` sees it
@@ -144,6 +158,9 @@ class TaskWorker(Member[TaskTurn]):
         outputs: Reads what it writes.
         setup: What it calls first; ``None``: nothing.
         said: Takes what it writes while it has no call.
+
+    Attributes:
+        cpu: Seconds that it has taken for what was before the call in hand.
     """
 
     def __init__(
@@ -160,7 +177,10 @@ class TaskWorker(Member[TaskTurn]):
         super().__init__(owner, place, nursery, wire.Reader(), grace=grace)
         self._outputs = outputs
         self._setup = setup
+        self.cpu = 0.0
         self._said = said
+        self._early = bytearray()  # what it said before it was ready; if it never is, the failure tells
+        self._is_ready = False
         self._streams: list[Stream] = []
         self._over = False
 
@@ -200,6 +220,10 @@ class TaskWorker(Member[TaskTurn]):
             for message in messages:
                 if isinstance(message, wire.Ready):
                     self._read_now()  # what its setup wrote is no task's
+                    self.cpu = message.cpu
+                    self._is_ready = message.mistake is None and message.failure is None
+                    if self._is_ready:
+                        self._say(bytes(self._early))
                     return requests.Hello(mistake=message.mistake, failure=message.failure)
         return None
 
@@ -215,11 +239,14 @@ class TaskWorker(Member[TaskTurn]):
         if not isinstance(message, wire.Done):
             turn.heard(message)
             return
+        if not self.ending:
+            turn.done = message
         if message.spent:
             self._read_now()
             self._over = True  # what it writes from here on is no task's
         if not message.spent and not self.ending:
-            turn.done(message.cpu, message.max_rss)
+            turn.ended(message, message.cpu - self.cpu)
+            self.cpu = message.cpu
         elif not self.ending:  # its end settles the turn, and says what was left behind
             self.leaving = True
             self._nursery.start_soon(self._see_off)
@@ -227,6 +254,15 @@ class TaskWorker(Member[TaskTurn]):
     def _say_leave(self) -> None:
         if self._sock is not None:
             self._sock.shutdown(socket.SHUT_WR)
+
+    async def _see_off(self) -> None:
+        """It is leaving its setup, which no signal interrupts: who asks has nothing to gain by asking."""
+        with trio.move_on_after(self._grace) as self._patience:
+            await self.gone.wait()
+        if not self.gone.is_set():
+            self.ending = True
+            self._say(f"taskrun: a worker had not ended {self._grace:g} s later, and was killed:\n".encode())
+            self.stack = await self._dump_and_kill()
 
     # --- output
 
@@ -251,8 +287,13 @@ class TaskWorker(Member[TaskTurn]):
     def _wrote(self, stream: str, data: bytes) -> None:
         if self.inflight and not self._over:
             self.inflight[0].wrote(stream, data)
+        elif self._is_ready:
+            self._say(data)
         else:
-            self._said += data[: max(0, 4096 - len(self._said))]
+            self._early += data[: max(0, _MOST_SAID - len(self._early))]
+
+    def _say(self, data: bytes) -> None:
+        self._said += data[: max(0, _MOST_SAID - len(self._said))]
 
     def _read_now(self) -> None:
         for stream in self._streams:

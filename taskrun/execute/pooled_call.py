@@ -87,7 +87,7 @@ class PooledAttempt(PythonAttempt):
         """
         turn = self._turn = self._crew.enqueue(call, self)
         try:
-            if turn.worker is None:
+            while turn.worker is None and self.running.stopping is None:  # it may be woken for other reasons
                 with self.running.until_stopped(math.inf):
                     await turn.wait_news()
         except BaseException:

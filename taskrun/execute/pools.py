@@ -6,6 +6,7 @@ They are the pools of ``taskrun.workers`` with another conversation; what a task
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING
 
 import trio
@@ -81,7 +82,7 @@ class Crew:
             workers=now.workers,
             busy=now.busy,
             starting=now.starting,
-            restarts=max(0, now.started - self.plan.size),
+            restarts=now.started - self.staff.most,
         )
         if state != self._told:
             self._told = state
@@ -97,7 +98,9 @@ class Pools:
         self._plans = plans
         self._nursery: trio.Nursery | None = None
         self._crews: dict[str, Crew] = {}
-        self._closing = trio.CancelScope()
+        self._closing = trio.CancelScope()  # of the time that workers have to go home
+        self._is_closing = False
+        self._patience = math.inf
 
     async def serve(self, task_status: trio.TaskStatus[None]) -> None:
         """Where the pools live; run it in the nursery of the run."""
@@ -129,6 +132,7 @@ class Pools:
             spares=0,
             grace=plan.grace,
             restarts=Restarts(most=_NO_LIMIT),
+            on_demand=True,
         )
         said = bytearray()
         engage = functools.partial(TaskWorker, outputs=self._outputs, setup=plan.setup, said=said)
@@ -141,17 +145,46 @@ class Pools:
         for crew in self._crews.values():
             crew.tell(emit)
 
+    def hold(self) -> None:
+        """All stands still until ``release``: no worker is late."""
+        for crew in self._crews.values():
+            for member in crew.staff.everyone():
+                member.hold()
+
+    def release(self) -> None:
+        """It goes on."""
+        for crew in self._crews.values():
+            for member in crew.staff.everyone():
+                member.release()
+
     def hurry(self, seconds: float) -> None:
-        """Those who have not gone home then, counted from now, are killed."""
-        self._closing.deadline = min(self._closing.deadline, trio.current_time() + seconds)
+        """Who has not gone home so long after the last task, or after now if that is over, is killed."""
+        self._patience = min(self._patience, seconds)
+        if self._is_closing:
+            self._closing.deadline = min(self._closing.deadline, trio.current_time() + seconds)
 
     async def close(self, emit: Emit) -> None:
         """Sends all workers home: they leave their setups, within the grace period."""
         self.tick(emit)
-        with self._closing:
-            async with trio.open_nursery() as nursery:
+        self._is_closing = True
+        self._closing.deadline = trio.current_time() + self._patience
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hurry_up)
+            async with trio.open_nursery() as leaving:
                 for crew in self._crews.values():
-                    nursery.start_soon(crew.staff.close)
+                    leaving.start_soon(crew.staff.close)
+            nursery.cancel_scope.cancel()
+        self.tick(emit)
+        self._tell_said(emit)
+
+    async def _hurry_up(self) -> None:
+        with self._closing:
+            await trio.sleep_forever()
+        for crew in self._crews.values():
+            for member in crew.staff.everyone():
+                member.end(now=True)
+
+    def _tell_said(self, emit: Emit) -> None:
         for crew in self._crews.values():
             lines = [line for line in crew.said.decode(errors="replace").splitlines() if line.strip()]
             texts = [f"pool `{crew.name}` printed: {line}" for line in lines[:_MOST_LINES]]

@@ -185,6 +185,8 @@ class UnderWay:
             await self._scheduler.run()
             if pools is not None and not self._link.lost.is_set():
                 await pools.close(self._facts.emit)
+                if self._link.lost.is_set():
+                    self._facts.warn("pool", "the process supervising the workers of pools was lost while they ended")
             self._settled = True
             if not self._link.lost.is_set():
                 leaked = await shut_down(self._link, self._facts)
@@ -361,6 +363,8 @@ class UnderWay:
         self._suspended = True
         self._scheduler.pause()
         self._clock.suspend()
+        if self._equipment.pools is not None:
+            self._equipment.pools.hold()
         await self._link.suspend()
         if not self._closing.told:
             self._facts.emit(RunSuspend())
@@ -373,6 +377,8 @@ class UnderWay:
         self._suspended = False
         paused = self._clock.resume()
         await self._link.resume()
+        if self._equipment.pools is not None:
+            self._equipment.pools.release()
         if not self._closing.told:
             self._facts.emit(RunResume(paused=paused))
         if not self.keyboard_is_a_tasks():  # else the terminal is still lent

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import atexit
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from taskrun.worker import failures, system
+from taskrun.worker import failures, system, wire
 from taskrun.worker.session import complain
 
 if TYPE_CHECKING:
@@ -26,6 +26,22 @@ def leave() -> None:
             step()
         except BaseException as error:  # noqa: BLE001 - one that fails must not keep the others from running
             complain(failures.describe(error).traceback)
+
+
+def threads() -> list[Any]:
+    """Threads that go on and that Python would wait for, beside the one that asks."""
+    threading = sys.modules.get("threading")  # not imported by us: with it each fork costs a third more
+    if threading is None or threading.active_count() == 1:
+        return []
+    return [
+        thread for thread in threading.enumerate() if not thread.daemon and thread is not threading.current_thread()
+    ]
+
+
+def warning_of(left: list[Any]) -> wire.Message:
+    """Threads are not waited for: says that they die with the worker."""
+    names = ", ".join(thread.name for thread in left[:5]) + (", ..." if len(left) > 5 else "")
+    return wire.Message(level="warning", text=f"{len(left)} thread{'s' * (len(left) != 1)} still running: {names}")
 
 
 def flush() -> None:

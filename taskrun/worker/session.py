@@ -174,9 +174,9 @@ class Session(Speaker):
 
     # --- the channel --------------------------------------------------------------------------------------------------
 
-    def send(self, message: wire.AnyMessage) -> bool:
-        """Sends one message; ``False``: nobody hears it."""
-        return self.send_frame(wire.encode(message))
+    def send(self, *messages: wire.AnyMessage) -> bool:
+        """Sends messages, in one go; ``False``: nobody hears them."""
+        return self.send_frame(b"".join(map(wire.encode, messages)))
 
     def send_frame(self, data: bytes, descriptor: int | None = None) -> bool:
         """Sends one frame whole, with a descriptor if there is one; ``False``: nobody hears it."""

@@ -109,8 +109,11 @@ class Interruption:
         self._depth = 1
 
     def renew(self) -> None:
-        """Another function's turn: it has asked for nothing, and what the last one made of the signals is undone."""
+        """Another function's turn: it has asked for nothing."""
         self.asked = self._raised = False
+
+    def listen(self) -> None:
+        """Whatever was made of the signals is undone."""
         for number in SIGNALS:
             if signal.getsignal(number) != self.heard:
                 signal.signal(number, self.heard)

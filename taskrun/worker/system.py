@@ -17,6 +17,7 @@ MARK = "TASKRUN_MARK"
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _prctl = _libc.prctl if LINUX else None
@@ -66,6 +67,12 @@ def die_with(parent: int) -> None:
         # have adopted us.
         if os.getppid() != parent:
             raise ParentGone
+
+
+def adopt_orphans() -> None:
+    """Processes below this one whose parent ends become its children, and not those of somebody further up."""
+    if _prctl is not None:
+        _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def outlive_parent() -> None:

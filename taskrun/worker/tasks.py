@@ -1,34 +1,47 @@
 """A worker of a run's pool: carries out one task's call after the other, and puts back what each has changed.
 
-What a function leaves in modules stays, which is what pools are for; folder, environment, signals and streams do not.
+What a function leaves in modules stays, which is what pools are for; ``surroundings`` says what does not.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from taskrun.worker import execution, failures, leaving, session, system, targets, wire
 from taskrun.worker.convert import prepare
 from taskrun.worker.stopping import Cancelled, interruption
+from taskrun.worker.surroundings import Surroundings, set_variables
 
 if TYPE_CHECKING:
     from taskrun.worker.session import Session
 
+_RSS_UNIT = 1024 if system.LINUX else 1  # macOS counts bytes
+
 
 def serve(channel: Session, setup: str | None) -> int:
     """Serves until nothing more comes, or a stop was asked for; returns the exit status."""
-    with contextlib.ExitStack() as stack:
-        ready = _set_up(setup, stack)
-        if not channel.send(ready) or ready != wire.Ready():
-            return 1
-        status = _Turns(channel).take_all()
-        if status is not None:
-            _kept.append(stack.pop_all())  # a process that a function has forked: the setup is its parent's to leave
-            return status
-    return 0
+    worker = os.getpid()
+    system.adopt_orphans()  # what a task's process leaves behind when it ends is seen at the end of that task
+    stack = contextlib.ExitStack()
+    ready = _set_up(setup, stack)
+    if os.getpid() != worker:  # a process that the setup has forked has come out of it
+        _kept.append(stack)
+        return execution.end_of_fork(ready.failure or wire.Result(value=b"null"))
+    works = ready == wire.Ready()
+    if not channel.send(msgspec.structs.replace(ready, cpu=_cpu())) or not works:
+        _leave(stack)
+        return 1
+    status = _Turns(channel).take_all()
+    if status is not None:
+        _kept.append(stack)  # a process that a function has forked: the setup is its parent's to leave
+        return status
+    return 0 if _leave(stack) else 1
 
 
 _kept: list[object] = []
@@ -56,32 +69,38 @@ def _set_up(setup: str | None, stack: contextlib.ExitStack) -> wire.Ready:
     return wire.Ready()
 
 
+def _leave(stack: contextlib.ExitStack) -> bool:
+    """Leaves what the setup has entered; whether that went well."""
+    try:
+        stack.close()
+    except BaseException as error:  # noqa: BLE001 - likewise
+        failure = failures.describe(error)
+        kind = failure.type_names[0] if failure.type_names else "it"
+        session.complain(f"the setup could not be left: {kind}: {failure.message}\n{failure.traceback.rstrip()}")
+        return False
+    return True
+
+
 class _Turns:
     """The calls of one worker, one after the other."""
 
     def __init__(self, channel: Session) -> None:
         self._channel = channel
         self._pid = os.getpid()
-        self._environment = dict(os.environ)
-        self._streams = _identities()
+        self._surroundings = Surroundings()
 
     def take_all(self) -> int | None:
         """Until nothing more comes, or the worker is spent; an exit status in a process that a function has forked."""
         while (call := self._await_call()) is not None:
-            had_children = _has_children()
-            began = _cpu()
             answer = self._carry_out(call)
             if os.getpid() != self._pid:
                 return execution.end_of_fork(answer)
-            leaving.flush()
-            system.flush_c_streams()
-            spent = self._why_spent(had_children=had_children)
-            heard = self._channel.finish(answer)
+            spent = self._tidy_up()
+            done = wire.Done(cpu=_cpu(), max_rss=_max_rss(), spent=spent)
+            self._channel.flush()
             session.begin(None)
-            self._put_back(call)
-            if not self._channel.send(wire.Done(cpu=_cpu() - began, max_rss=_max_rss(), spent=spent)):
-                if not heard:
-                    session.complain("the task closed its channel to the runner (descriptor 3): its result is lost")
+            if not self._channel.send(answer, done):
+                session.complain("the task closed its channel to the runner (descriptor 3): its result is lost")
                 return None
             if spent:
                 return None
@@ -103,7 +122,7 @@ class _Turns:
 
     def _carry_out(self, call: wire.Call) -> wire.Result | wire.Failure:
         self._channel.renew()
-        _set(call.env)
+        set_variables(call.env)
         try:
             os.chdir(call.cwd)
         except OSError as error:
@@ -112,52 +131,17 @@ class _Turns:
         session.begin(self._channel)
         return execution.carry_out(call, self._channel)
 
-    def _put_back(self, call: wire.Call) -> None:
-        _set({name: self._environment.get(name) for name in call.env})
-        now = dict(os.environ)
-        if now != self._environment:  # the function has set some too
-            _set({name: self._environment.get(name) for name in {**now, **self._environment}})
-
-    def _why_spent(self, *, had_children: bool) -> str:
-        """Why this worker must not carry out another call; empty: it may."""
-        if interruption.signal:
-            return "it was asked to stop"
-        if not had_children and _has_children():
-            return "it left processes behind"
-        if _identities() != self._streams:
-            return "it changed stdout or stderr"
-        return ""
-
-
-def _set(variables: dict[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        elif os.environ.get(name) != value:
-            os.environ[name] = value
-    if "TZ" in variables:
-        time.tzset()
-
-
-def _identities() -> tuple[Any, ...]:
-    """What descriptors 1 and 2 are."""
-    found: list[tuple[int, int] | None] = []
-    for descriptor in (1, 2):
-        try:
-            status = os.fstat(descriptor)
-        except OSError:
-            found.append(None)
-        else:
-            found.append((status.st_dev, status.st_ino))
-    return tuple(found)
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
+    def _tidy_up(self) -> str:
+        """Puts back what the call has changed; why the worker must not get another, empty: it may."""
+        around = self._surroundings
+        around.put_back_streams()
+        leaving.flush()
+        system.flush_c_streams()
+        spent = around.why_spent()
+        if threads := around.threads_left():
+            self._channel.send(leaving.warning_of(threads))
+        around.put_back()
+        return spent
 
 
 def _cpu() -> float:
@@ -167,7 +151,4 @@ def _cpu() -> float:
 
 
 def _max_rss() -> int:
-    import resource
-
-    unit = 1024 if system.LINUX else 1  # macOS counts bytes
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT

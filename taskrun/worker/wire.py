@@ -88,17 +88,19 @@ class Ready(Value, frozen=True, kw_only=True, tag="ready"):
     Attributes:
         mistake: Its setup could not be imported.
         failure: Its setup raised.
+        cpu: As in ``Done``.
     """
 
     mistake: Mistake | None = None
     failure: Failure | None = None
+    cpu: float = 0.0
 
 
 class Done(Value, frozen=True, kw_only=True, tag="done"):
     """After ``Result`` or ``Failure``, in a pool's worker: everything of the call has been written and put back.
 
     Attributes:
-        cpu: Seconds, user and system, of the call and of the children that it has waited for.
+        cpu: Seconds, user and system, of the worker so far and of the children that it has waited for.
         max_rss: Largest resident size of the worker so far, in bytes.
         spent: Why the worker takes no other call, and ends; empty: it does.
     """

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
-from taskrun.worker import failures, session, system, wire
+from taskrun.worker import failures, leaving, session, system, wire
 from taskrun.worker.execution import carry_out, end_of_fork, status_of
 from taskrun.worker.leaving import leave
 from taskrun.worker.session import Session, complain
@@ -88,7 +88,8 @@ def serve(channel: Session) -> int:
     answer = carry_out(call, channel)
     if os.getpid() != worker:
         return end_of_fork(answer)
-    _warn_of_threads(channel)
+    if threads := leaving.threads():
+        channel.send(leaving.warning_of(threads))
     heard = channel.finish(answer)
     session.begin(None)
     if not heard:
@@ -106,15 +107,3 @@ def _serve_pool(call: wire.Serve | wire.ServeTasks, channel: Session) -> int:
     from taskrun.worker import tasks
 
     return tasks.serve(channel, call.setup)
-
-
-def _warn_of_threads(channel: Session) -> None:
-    """Threads that go on are not waited for: says that they die with the worker."""
-    threading = sys.modules.get("threading")  # not imported by us: with it each fork costs a third more
-    if threading is None:
-        return
-    others = [t for t in threading.enumerate() if not t.daemon and t is not threading.current_thread()]
-    if others:
-        names = ", ".join(thread.name for thread in others[:5]) + (", ..." if len(others) > 5 else "")
-        text = f"{len(others)} thread{'s' * (len(others) != 1)} still running: {names}"
-        channel.send(wire.Message(level="warning", text=text))

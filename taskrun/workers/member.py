@@ -30,6 +30,7 @@ T = TypeVar("T", bound=Turn)
 
 NEVER = float("inf")
 _MOMENT = 0.1  # seconds in which a handler that nobody waits for may end by itself, and spare the worker
+_FORK = 1.0  # seconds that a fork under way is waited for, where its template may be importing
 _DUMP = 0.5  # seconds that a worker gets to write its stack
 
 
@@ -99,6 +100,9 @@ class Member(Generic[T]):
         self._frames = frames
         self._outbox: Outbox | None = None
         self._beginning = trio.CancelScope()
+        self._is_unwanted = False
+        self._patience = trio.CancelScope()  # the clock of what is waited for now, in its life as a whole
+        self._held: float | None = None  # seconds that were left on it
         self._stack_mark = b"most recent call first"
 
     # --- life
@@ -135,10 +139,17 @@ class Member(Generic[T]):
         startup = NEVER if self._place.startup is None else self._place.startup
         hello = None
         with self._beginning, trio.move_on_after(startup) as clock:
+            self._patience = clock
             await self._fork()
+            if self._is_unwanted:
+                self._beginning.cancel()
+                await trio.lowlevel.checkpoint()
             self._send(self._first_words())
             hello = await self._hello()
         if self._beginning.cancelled_caught:
+            if self.process is not None:
+                self._place.link.kill(self.process)
+                await self._bury()
             raise WorkerStartFailed("crash", "the worker was ended before it was ready")
         if clock.cancelled_caught:
             stack = await self._dump_and_kill()
@@ -283,6 +294,20 @@ class Member(Generic[T]):
         if self._outbox is not None:  # else it has died: its end tells who is concerned
             self._outbox.send(data, at_once=len(self.inflight) <= 1)
 
+    # --- the clock of its start and its end
+
+    def hold(self) -> None:
+        """All stands still: time does not count, until ``release``."""
+        if self._held is None:
+            self._held = self._patience.deadline - trio.current_time()
+            self._patience.deadline = NEVER
+
+    def release(self) -> None:
+        """It counts again."""
+        if self._held is not None:
+            self._patience.deadline = trio.current_time() + self._held
+            self._held = None
+
     # --- the end
 
     def retire(self) -> None:
@@ -296,7 +321,7 @@ class Member(Generic[T]):
         raise NotImplementedError
 
     async def _see_off(self) -> None:
-        with trio.move_on_after(self._grace):
+        with trio.move_on_after(self._grace) as self._patience:
             await self.gone.wait()
         if not self.gone.is_set():
             self.end()
@@ -305,8 +330,9 @@ class Member(Generic[T]):
         """Makes it end: asks it, and kills it after the grace period, or ``now``."""
         if self.gone.is_set():
             return
-        if self.process is None:
-            self._beginning.cancel()
+        if self.process is None:  # being forked: one that nobody has heard of yet would be left behind
+            self._is_unwanted = True
+            self._beginning.deadline = min(self._beginning.deadline, trio.current_time() + _FORK)
         elif now:
             self.ending = True
             self._place.link.kill(self.process)

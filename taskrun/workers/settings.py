@@ -106,6 +106,7 @@ class Settings(Value, frozen=True, kw_only=True):
     spares: int
     grace: float
     restarts: Restarts
+    on_demand: bool = False  # a worker is started only when a request waits for one
 
     def crash_policy(self, kind: type[Request[Any]]) -> RetryOnCrash | None:
         """What becomes of a request of this class whose worker died; ``None``: it fails."""

@@ -35,6 +35,7 @@ class Staff:
         queue: The requests that no worker has.
         operations: What the workers handle, digest by name; ``None`` until the first is ready.
         counts: For the statistics.
+        most: Workers that there were, or were starting, at once.
     """
 
     def __init__(self, place: Birthplace, nursery: trio.Nursery, settings: Settings, engage: Engage = Clerk) -> None:
@@ -43,6 +44,7 @@ class Staff:
         self.counts = dict.fromkeys(
             ("completed", "failed", "timed_out", "crashed", "started", "crashes", "recycled"), 0
         )
+        self.most = 0
         self._place = place
         self._nursery = nursery
         self._settings = settings
@@ -116,7 +118,7 @@ class Staff:
             self._list(member)
         if self._closing:
             self._look_for_the_end()  # what could not be given has failed
-        if self.queue and self._settings.idle_timeout is not None:
+        if self.queue and self._is_lazy:
             self._fill()
 
     def _list(self, member: Member[Any]) -> None:
@@ -255,6 +257,15 @@ class Staff:
         """Workers that get requests, without those on their way out."""
         return sum(not member.ending and not member.leaving for member in self._members)
 
+    @property
+    def _busy(self) -> int:
+        """Of these, with a request in hand."""
+        return sum(bool(member.inflight) for member in self._members if not member.ending and not member.leaving)
+
+    @property
+    def _is_lazy(self) -> bool:
+        return self._settings.on_demand or self._settings.idle_timeout is not None
+
     def _fill(self) -> None:
         """Starts what is missing."""
         while self._spares and self._active < self._settings.size:
@@ -266,8 +277,9 @@ class Staff:
         if self._killing or (self._closing and not self.queue) or self._breaker.pauses(trio.current_time()):
             return
         wanted = self._settings.size + (0 if self._closing else self._settings.spares)
-        if self._settings.idle_timeout is not None:
-            wanted = min(wanted, max(1, len(self.queue) + self._active))
+        if self._is_lazy:
+            at_least = 0 if self._settings.on_demand else 1
+            wanted = min(wanted, max(at_least, len(self.queue) + self._busy))
         while self._active + len(self._starting) + len(self._spares) < wanted:
             self._start_one()
 
@@ -275,6 +287,7 @@ class Staff:
         member = self._engage(self, self._place, self._nursery, grace=self._settings.grace)
         self._starting.add(member)
         self.counts["started"] += 1
+        self.most = max(self.most, self._active + len(self._starting))
         self._nursery.start_soon(member.live)
 
     def _employ(self, member: Member[Any]) -> None:
@@ -346,6 +359,8 @@ class Staff:
         """Starts the workers."""
         self._nursery.start_soon(self.post.deliver)
         self._nursery.start_soon(self._keep_time)
+        if self._settings.on_demand:
+            return
         for _ in range(self._settings.size + self._settings.spares):
             self._start_one()
 
@@ -364,10 +379,14 @@ class Staff:
             with trio.CancelScope(shield=True):
                 await self._end_all(now=now)
 
+    def everyone(self) -> list[Member[Any]]:
+        """All who live, or are about to."""
+        return [*self._members, *self._starting, *self._spares]
+
     async def _end_all(self, *, now: bool) -> None:
         self._killing = True
         self._refuse_queued()
-        everyone = [*self._members, *self._starting, *self._spares]
+        everyone = self.everyone()
         for member in everyone:
             if now or member in self._starting:
                 member.end(now=True)
@@ -390,7 +409,7 @@ class Staff:
         """The pool as it is now."""
         return Statistics(
             workers=self._active,
-            busy=sum(bool(member.inflight) for member in self._members if not member.ending and not member.leaving),
+            busy=self._busy,
             starting=len(self._starting),
             queued=len(self.queue),
             arena=self._place.arena.size,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import time
 
 from support import runs
 
 MODULE = """
-    import contextlib, os, signal, subprocess, sys, time
+    import contextlib, os, signal, subprocess, sys, threading, time
     from pathlib import Path
 
     import taskrun
@@ -64,6 +66,68 @@ MODULE = """
         Path("working").touch()
         for _ in taskrun.track(range(100)):
             time.sleep(0.5)
+
+    def upset() -> None:
+        os.umask(0o777)
+        sys.setrecursionlimit(90)
+        signal.signal(signal.SIGALRM, lambda *_: print("alarm"))
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        sys.stdout = open(os.devnull, "w")
+
+    def settled() -> list:
+        time.sleep(0.1)  # for the timer
+        os.close(os.open("made", os.O_CREAT | os.O_WRONLY, 0o666))
+        print("seen")
+        blocked = sorted(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+        return [CALLS, oct(os.stat("made").st_mode & 0o777), sys.getrecursionlimit() > 90, blocked]
+
+    def closes_stream() -> None:
+        sys.stdout.close()
+
+    def thread() -> None:
+        def talk():
+            while True:
+                print("from a thread", flush=True)
+                time.sleep(0.01)
+        threading.Thread(target=talk, name="talker").start()
+
+    def double_fork() -> None:
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                time.sleep(61.25)
+            os._exit(0)
+        os.wait()
+
+    def zombie() -> None:
+        if os.fork() == 0:
+            os._exit(0)
+        time.sleep(0.05)
+
+    def burn() -> None:
+        end = time.process_time() + 0.3
+        while time.process_time() < end:
+            pass
+
+    def fork_and_come_out() -> None:
+        os.fork()
+
+    def slow_setup() -> None:
+        Path("setting-up").touch()
+        time.sleep(1)
+
+    @contextlib.contextmanager
+    def hangs_at_the_end():
+        yield
+        Path("tearing-down").touch()
+        time.sleep(61.25)
+
+    @contextlib.contextmanager
+    def fails_at_the_end():
+        yield
+        raise RuntimeError("no way out")
 
     def torn() -> None:
         try:
@@ -169,6 +233,102 @@ def test_a_worker_whose_stdout_was_closed_gets_no_other_task(project):
     project.taskrun("run", "count").succeeds()
     assert results(project)["count"][1] == 1
     assert project.taskrun("logs", "count").succeeds().stdout.endswith("number 0\n")
+
+
+def test_what_a_function_upsets_is_put_back(project):
+    prepare(project, "count upset settled", upset='needs = ["count"]', settled='needs = ["upset"]')
+    project.taskrun("run", "settled").succeeds()
+    umask = os.umask(0)
+    os.umask(umask)
+    assert results(project)["settled"] == [1, oct(0o666 & ~umask), True, []]  # of the same worker
+    assert project.taskrun("logs", "settled").succeeds().stdout == "seen\n"
+
+
+def test_a_worker_whose_sys_stdout_was_closed_gets_no_other_task(project):
+    prepare(project, "closes_stream count", count='needs = ["closes_stream"]')
+    project.taskrun("run", "count").succeeds()
+    assert project.taskrun("logs", "count").succeeds().stdout == "number 0\n"
+
+
+def test_a_thread_that_a_task_leaves_writes_into_no_other_tasks_log(project):
+    prepare(project, "thread count", count='needs = ["thread"]')
+    project.taskrun("run", "count").succeeds().says("1 thread still running: talker")
+    assert project.taskrun("logs", "count").succeeds().stdout == "number 0\n"
+
+
+def test_a_process_that_has_double_forked_is_told_of_the_task_that_left_it(project):
+    prepare(project, "double_fork zombie count", zombie='needs = ["double_fork"]', count='needs = ["zombie"]')
+    project.taskrun("run", "count").succeeds()
+    left = {task: len(end["leaked"]) for task, end in runs.ends(project).items()}
+    assert left == {"double_fork": 1, "zombie": 0, "count": 0}
+    pids = {event["task"]: event["pid"] for event in runs.events(project) if event["event"] == "task.start"}
+    assert pids["double_fork"] != pids["zombie"] == pids["count"]  # a dead child is no reason
+    project.expect_nothing_left()
+
+
+def test_a_crash_is_not_charged_with_what_the_worker_did_before(project):
+    prepare(project, "burn crash", crash='needs = ["burn"]')
+    project.taskrun("run", "crash").exits(1)
+    ends = runs.ends(project)
+    assert ends["burn"]["cpu"] >= 0.3
+    assert ends["crash"]["cpu"] < 0.2
+
+
+def test_a_fork_that_comes_out_of_a_setup_serves_nobody(project):
+    prepare(project, "count", pool=POOL.replace("size = 1", 'size = 1\nsetup = "m:fork_and_come_out"'))
+    project.taskrun("run", "count").succeeds()
+
+
+def test_a_setup_that_cannot_be_left_is_told_first_by_its_error(project):
+    prepare(project, "count", pool=POOL.replace("size = 1", 'size = 1\nsetup = "m:fails_at_the_end"'))
+    told = project.taskrun("run", "count").succeeds()
+    told.says("pool `p` printed: taskrun: the setup could not be left: RuntimeError: no way out")
+
+
+def test_a_setup_whose_end_hangs_is_killed_after_the_grace_period(project):
+    pool = '[run]\ngrace = "200ms"\n' + POOL.replace("size = 1", 'size = 1\nsetup = "m:hangs_at_the_end"')
+    prepare(project, "leave", pool=pool)
+    told = project.taskrun("run", "leave").succeeds()
+    told.says("a worker had not ended 0.2 s later, and was killed")
+    project.expect_nothing_left()
+
+
+def test_an_interrupt_hurries_a_setup_that_is_being_left(project):
+    pool = '[run]\ngrace = "60s"\ncleanup = "100ms"\n' + POOL.replace(
+        "size = 1", 'size = 1\nsetup = "m:hangs_at_the_end"'
+    )
+    prepare(project, "count", pool=pool)
+    running = project.start("run", "count")
+    runs.wait_for_files(project, "tearing-down")
+    running.signal(signal.SIGINT)
+    running.finish().dies_of(signal.SIGINT)
+    project.expect_nothing_left()
+
+
+def test_workers_are_started_when_a_task_waits_for_one_and_not_before(project):
+    pool = POOL.replace("size = 1", 'size = 4\nsetup = "m:models"')
+    prepare(project, "crash count", pool=pool, crash='needs = ["count"]')
+    project.taskrun("run", "-j", "4", "crash").exits(1)
+    assert len(list(project.path.glob("set-up-*"))) == 1
+    states = [event for event in runs.events(project) if event["event"] == "pool.state"]
+    assert (states[-1]["workers"], states[-1]["busy"], states[-1]["restarts"]) == (0, 0, 0)
+
+
+def test_time_does_not_count_for_a_setup_while_the_run_stands_still(project):
+    pool = POOL.replace("size = 1", 'size = 1\nsetup = "m:slow_setup"\nstartup-timeout = "1900ms"')
+    prepare(project, "count", pool=pool)
+    shell = project.terminal(argv=("bash", "--norc", "--noprofile", "--noediting", "-i"), env={"PS1": "READY> "})
+    shell.expect("READY> ")
+    shell.press("taskrun run count\n")
+    runs.wait_for_files(project, "setting-up")
+    runner = runs.runner_of(project)
+    shell.press("\x1a")
+    runs.wait_state(runner, "T")
+    time.sleep(2)  # what has to pass unseen
+    shell.press("fg\n").expect(r"1 task: 1 ok")
+    shell.expect("READY> ")
+    shell.press("exit\n")
+    shell.finish()
 
 
 def test_a_fork_that_comes_out_of_a_task_answers_for_nobody(project):
