@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from taskrun.host.cpus import usable_cpus
 from taskrun.worker import main_module
 from taskrun.worker.callables import call_each, setup_of
+from taskrun.workers import checking
 from taskrun.workers.calling import CallFuture, Wanted
 from taskrun.workers.engine import Engine
 from taskrun.workers.plan import Plan, is_of_main
@@ -57,6 +58,7 @@ class Executor(futures.Executor):
 
     Raises:
         ValueError: A number is out of range, or ``mp_context`` is one of ``"fork"``.
+        TypeError: Something is of the wrong type.
         Exception: The initializer or its arguments cannot be pickled.
     """
 
@@ -77,7 +79,9 @@ class Executor(futures.Executor):
         max_memory: int | None = None,
         preload: Sequence[str] = (),
     ) -> None:
-        _refuse_bad(max_workers, max_tasks_per_child, prefetch, initializer)
+        _refuse_bad(max_workers, max_tasks_per_child, initializer)
+        checking.seconds("timeout", timeout, optional=True)
+        checking.refuse_bad_preload(preload)
         _refuse_fork(mp_context)
         self._max_workers = usable_cpus() if max_workers is None else max_workers
         main = main_module.of_program()
@@ -103,6 +107,7 @@ class Executor(futures.Executor):
             main=main,
             main_first=is_of_main(initializer),
         )
+        checking.refuse_bad_settings(plan.settings)
         self._engine = Engine(plan)
         weakref.finalize(self, self._engine.release).atexit = False
 
@@ -130,8 +135,14 @@ class Executor(futures.Executor):
         *,
         timeout: float | None = _UNSET,
     ) -> futures.Future[T]:
-        """As ``submit``, with a ``timeout`` of its own; ``None``: no limit."""
+        """As ``submit``, with a ``timeout`` of its own; ``None``: no limit.
+
+        Raises:
+            TypeError: ``timeout`` is no number.
+            ValueError: It is negative.
+        """
         limit = self._engine.plan.timeout if timeout is _UNSET else timeout
+        checking.seconds("timeout", limit, optional=True)
         return self._submit(fn, tuple(args), dict(kwargs or {}), limit)
 
     def _submit(
@@ -263,9 +274,7 @@ def _results(
             future.cancel()
 
 
-def _refuse_bad(
-    max_workers: int | None, max_tasks_per_child: int | None, prefetch: int, initializer: object | None
-) -> None:
+def _refuse_bad(max_workers: int | None, max_tasks_per_child: int | None, initializer: object | None) -> None:
     """What CPython refuses, in its words.
 
     Raises:
@@ -281,8 +290,6 @@ def _refuse_bad(
             raise TypeError("max_tasks_per_child must be an integer")
         if max_tasks_per_child <= 0:
             raise ValueError("max_tasks_per_child must be >= 1")
-    if prefetch < 1:
-        raise ValueError(f"prefetch must be at least 1, not {prefetch}")
 
 
 def _refuse_fork(mp_context: BaseContext | None) -> None:

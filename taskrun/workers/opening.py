@@ -12,7 +12,9 @@ import trio
 from taskrun.host.cpus import usable_cpus
 from taskrun.link import TemplateSpec, open_link
 from taskrun.workers.birthplace import Birthplace
+from taskrun.workers.checking import refuse_bad_preload, refuse_bad_settings, refuse_bad_target
 from taskrun.workers.clerk import Clerk
+from taskrun.workers.errors import WorkerStartFailed
 from taskrun.workers.pool import Pool
 from taskrun.workers.settings import Restarts, RetryOnCrash, Settings, Timeouts
 from taskrun.workers.staff import Staff
@@ -30,9 +32,9 @@ async def open_pool(
     *,
     size: int | None = None,
     preload: Sequence[str] = (),
-    python: str | None = None,
+    python: str | os.PathLike[str] | None = None,
     env: Mapping[str, str] | None = None,
-    cwd: str | None = None,
+    cwd: str | os.PathLike[str] | None = None,
     timeouts: Timeouts = Timeouts(),  # noqa: B008 - a frozen value
     middleware: Sequence[Callable[..., Any]] = (),
     on_crash: RetryOnCrash | Mapping[type[Request[Any]], RetryOnCrash] | None = None,
@@ -75,19 +77,13 @@ async def open_pool(
 
     Raises:
         WorkerStartFailed: No worker could be started.
+        TypeError: A setting is of the wrong type.
+        ValueError: A number is out of range, or the target is no ``module:name``.
     """
-    for name, value in (
-        ("size", size),
-        ("prefetch", prefetch),
-        ("max_queue", max_queue),
-        ("max_requests", max_requests),
-    ):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-    place, environ = os.getcwd() if cwd is None else cwd, dict(os.environ if env is None else env)
-    template = template_of(target, python, preload, place, environ)
+    refuse_bad_target(target)
+    refuse_bad_preload(preload)
     settings = Settings(
-        size=size or usable_cpus(),
+        size=usable_cpus() if size is None else size,
         timeouts=timeouts,
         middleware=tuple(middleware),
         on_crash=on_crash,
@@ -100,6 +96,9 @@ async def open_pool(
         grace=grace,
         restarts=restarts,
     )
+    refuse_bad_settings(settings)
+    environ = {os.fsdecode(name): os.fsdecode(value) for name, value in (os.environ if env is None else env).items()}
+    template = template_of(target, None if python is None else os.fspath(python), preload, _folder(cwd), environ)
     async with open_staffed(target, template, environ, settings) as pool:
         yield pool
 
@@ -118,11 +117,11 @@ async def open_staffed(
     failure: BaseException | None = None
     stdout = 2 if sys.__stdout__ is None else 1  # a program may have been started without
     async with open_link(adopt=False) as link, trio.open_nursery() as around:
-        with trio.CancelScope(shield=True):
-            nursery = await around.start(_shelter)
         birthplace = Birthplace(
             link, template, target, env=environ, startup=settings.timeouts.startup, stdout=stdout, setup=setup
         )
+        with trio.CancelScope(shield=True):
+            nursery = await around.start(_shelter)  # from here to the next `try` nothing may fail: nothing else ends it
         staff = Staff(birthplace, nursery, settings, engage)
         pool = Pool(target, nursery, settings, staff)
         try:
@@ -142,9 +141,9 @@ class WorkerSettings(TypedDict, total=False):
     """What ``open_worker`` takes: all of ``open_pool`` but the size. Each is described there."""
 
     preload: Sequence[str]
-    python: str | None
+    python: str | os.PathLike[str] | None
     env: Mapping[str, str] | None
-    cwd: str | None
+    cwd: str | os.PathLike[str] | None
     timeouts: Timeouts
     middleware: Sequence[Callable[..., Any]]
     on_crash: RetryOnCrash | Mapping[type[Request[Any]], RetryOnCrash] | None
@@ -180,6 +179,21 @@ async def open_worker(target: str, **settings: Unpack[WorkerSettings]) -> AsyncI
 
 
 _OURS = ("taskrun.worker.loading", "taskrun.worker.serving")  # else each worker would import them anew
+
+
+def _folder(cwd: str | os.PathLike[str] | None) -> str:
+    """The workers' folder.
+
+    Raises:
+        WorkerStartFailed: It is not there.
+    """
+    try:
+        place = os.getcwd() if cwd is None else os.path.abspath(os.fspath(cwd))
+    except FileNotFoundError:
+        raise WorkerStartFailed("spawn", "this process's folder is not there any more: give a `cwd`") from None
+    if not os.path.isdir(place):
+        raise WorkerStartFailed("spawn", f"the workers' folder is not there: {place}")
+    return place
 
 
 def template_of(

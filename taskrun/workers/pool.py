@@ -46,6 +46,7 @@ class Pool:
         self._middleware = settings.middleware
         self._ahead = 2 * settings.size * settings.prefetch
         self._number = 0
+        self._token = trio.lowlevel.current_trio_token()
 
     # --- requests
 
@@ -70,6 +71,7 @@ class Pool:
         Raises:
             WorkersError: One of the six ways to fail.
             ContractMistake: It is no request, or cannot be carried between processes.
+            RuntimeError: This is another thread, or another ``trio.run``, than the pool's.
         """
         sending = _Sending(priority, on_progress)
         if timeout is None and not self._middleware:
@@ -102,6 +104,7 @@ class Pool:
             ahead: How many are under way at most; ``None``: what keeps all workers busy.
             priority: As of ``send``.
         """
+        self._refuse_strangers()
         if ahead is None:
             ahead = self._ahead
         return Mapped(wanted, max(1, ahead), self._nursery, lambda request: self.send(request, priority=priority))
@@ -123,6 +126,7 @@ class Pool:
 
     async def _carry_out(self, request: Request[Any], sending: _Sending) -> Any:
         await trio.lowlevel.checkpoint_if_cancelled()  # a worker that has got it would have to die
+        self._refuse_strangers()
         self._staff.refuse_if_over()
         ticket = sending.ticket = self._ticket(request, sending)
         if sending.waits:
@@ -174,7 +178,17 @@ class Pool:
             finish: Seconds for what was accepted; what is not finished then is ended, and fails with ``PoolClosed``.
                 0: at once, without the grace period. ``None``: as long as it takes.
         """
+        self._refuse_strangers()
         await self._staff.close(finish)
+
+    def _refuse_strangers(self) -> None:
+        """Whoever waits is woken by the loop that reads from workers: in another one that would break both.
+
+        Raises:
+            RuntimeError: This is another thread, or another ``trio.run``, than the pool's.
+        """
+        if trio.lowlevel.current_trio_token() is not self._token:
+            raise RuntimeError("a pool is used in the `trio.run` that opened it: `trio.from_thread.run` leads there")
 
     @property
     def statistics(self) -> Statistics:

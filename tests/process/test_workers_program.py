@@ -138,3 +138,25 @@ def test_when_the_host_is_lost_at_rest_the_next_send_fails():
                 await trio.sleep(0.01)
 
     run(test)
+
+
+def test_a_pool_is_not_for_another_loop_and_lives_on():
+    async def test(pool):
+        async def elsewhere():
+            with pytest.raises(RuntimeError, match=r"in the `trio\.run` that opened it"):
+                await pool.send(Echo("elsewhere"))
+            with pytest.raises(RuntimeError, match=r"in the `trio\.run` that opened it"):
+                pool.map([Echo("elsewhere")])
+            with pytest.raises(RuntimeError, match=r"in the `trio\.run` that opened it"):
+                await pool.close()
+
+        def without_any():
+            with pytest.raises(RuntimeError):
+                pool.send(Echo("elsewhere")).send(None)
+            return trio.from_thread.run(pool.send, Echo("by way of a thread"))
+
+        await trio.to_thread.run_sync(trio.run, elsewhere)
+        assert await trio.to_thread.run_sync(without_any) == "by way of a thread"
+        assert await pool.send(Echo("here")) == "here"
+
+    run(test)

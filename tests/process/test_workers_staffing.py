@@ -124,15 +124,6 @@ def test_a_pool_has_as_many_workers_as_cpus():
     run(test, size=None)
 
 
-@pytest.mark.parametrize("name", ["size", "prefetch", "max_queue", "max_requests"])
-def test_a_number_below_one_is_refused(name):
-    async def never(_pool):
-        raise AssertionError
-
-    with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
-        run(never, **{name: 0})
-
-
 def test_statistics_tell_what_has_become_of_requests_and_workers(tmp_path):
     async def test(pool):
         await workers_of(pool, 2)
