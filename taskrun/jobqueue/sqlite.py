@@ -1,0 +1,145 @@
+"""The queue in an SQLite database, for one machine. It stores jobs, and puts together the parts that serve them."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from taskrun.jobqueue import presence
+from taskrun.jobqueue.sqlite_admin import SqliteAdmin
+from taskrun.jobqueue.sqlite_enqueue import checked, insert
+from taskrun.jobqueue.sqlite_file import SqliteFile, explain
+from taskrun.jobqueue.sqlite_schema import VERSION, check_library, check_version, migrate, version_of
+from taskrun.jobqueue.values import Retention
+from taskrun.model import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+
+    import trio
+
+    from taskrun.jobqueue.values import Duplicate, Handle, NewJob, Stored
+
+_FOLDER = ".workers"  # beside the database, after its name
+
+
+class SqliteQueue:
+    """A queue in a file; it may be shared by any number of processes, and by threads.
+
+    Opens the file when it is first needed, and again after a fork, before which it is closed.
+
+    Args:
+        path: Of the file; an application's own database serves as well, and its journal becomes a write-ahead log.
+        clock: Seconds since the epoch.
+        chance: For back-offs.
+        retention: How long workers keep settled jobs; ``None``: for ever.
+        trouble: Told, in words for people, what a worker gets over by trying again.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        chance: random.Random | None = None,
+        retention: Retention | None = Retention(),  # noqa: B008 - frozen
+        trouble: Callable[[str], None] = lambda _message: None,
+    ) -> None:
+        self._file = SqliteFile(path, durable=True)
+        self._folder = self._file.path + _FOLDER
+        self._clock = clock
+        self._chance = chance or random.SystemRandom()
+        self._retention = retention
+        self._trouble = trouble
+
+    def enqueue(
+        self, jobs: Sequence[NewJob], *, connection: sqlite3.Connection | None = None
+    ) -> list[Stored | Duplicate]:
+        """Stores all of them or none; when it returns they survive a power failure.
+
+        With a ``connection`` of the application's on the same database they are stored in its transaction; where it
+        has begun none, one is begun. They are safe when it has committed, as safe as its ``synchronous`` makes them.
+
+        Raises:
+            UsageError: A job is not well-formed, or the connection is none that this can be done with.
+            NoSuchJob: One comes after a job that is not there.
+            QueueBusy, QueueUnwritable, QueueRefused: The store is locked, full, damaged.
+        """
+        ready = checked(jobs)
+        if connection is not None:
+            return self._enqueue_within(connection, ready)
+        with self._file.writing() as database:
+            stored = insert(database.cursor(), ready, self._clock())
+        self.wake()
+        self._file.copy_back()
+        return stored
+
+    def _enqueue_within(
+        self, connection: sqlite3.Connection, jobs: list[tuple[NewJob, bytes]]
+    ) -> list[Stored | Duplicate]:
+        cursor = connection.cursor()
+        cursor.row_factory = None  # an application may have set one
+        self._check_same(cursor)
+        try:
+            if not connection.in_transaction:
+                if connection.isolation_level is None or getattr(connection, "autocommit", -1) is True:
+                    raise UsageError("this connection commits each statement by itself: execute BEGIN IMMEDIATE first")
+                connection.execute("BEGIN IMMEDIATE")
+            version = version_of(cursor)
+            check_version(version, self._file.path)
+            if version < VERSION:  # here, since no other connection can write while the application does
+                check_library()
+                migrate(cursor)
+            return insert(cursor, jobs, self._clock())
+        except sqlite3.DatabaseError as error:
+            raise explain(error, self._file.path) from error
+
+    def _check_same(self, cursor: sqlite3.Cursor) -> None:
+        main = next((row[2] for row in cursor.execute("PRAGMA database_list") if row[1] == "main"), "")
+        if not main or os.path.realpath(main) != os.path.realpath(self._file.path):
+            raise UsageError(
+                f"the connection is one to {main or 'a database in memory'}, and the queue is in {self._file.path}: "
+                "only in one database can both be one transaction"
+            )
+
+    def wake(self) -> None:
+        """Tells workers that there may be something; for after the commit of a transaction of the application's."""
+        presence.ring(self._folder)
+
+    async def serve(
+        self,
+        handle: Handle,
+        *,
+        slots: int,
+        stop: trio.Event,
+        tasks: Collection[str] | None = None,
+        drain: bool = False,
+    ) -> None:
+        """Takes jobs and settles them, until ``stop`` is set and what runs has ended; see `QueueEngine`."""
+        from taskrun.jobqueue.sqlite_serving import Service
+
+        service = Service(
+            path=self._file.path,
+            folder=self._folder,
+            handle=handle,
+            slots=slots,
+            stop=stop,
+            tasks=tasks,
+            drain=drain,
+            clock=self._clock,
+            chance=self._chance,
+            retention=self._retention,
+            trouble=self._trouble,
+        )
+        await service.run()
+
+    def admin(self) -> SqliteAdmin:
+        """Looks at jobs and changes their course."""
+        return SqliteAdmin(self._file, self._folder, self._clock)
+
+    def close(self) -> None:
+        """Closes the connection; the next use opens another."""
+        self._file.close()

@@ -1,0 +1,100 @@
+"""Stores jobs in SQLite, within a transaction that somebody else has begun and commits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from taskrun.jobqueue.values import Duplicate, JobState, NewJob, NoSuchJob, Stored
+from taskrun.model import UsageError
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+MICROSECONDS = 1_000_000  # times in the database are whole microseconds since the epoch
+_LARGEST = 2**63 - 1
+_FAR = 10**12  # seconds; 30,000 years
+
+# Takes the lock for writing before anything is read: a transaction that read first could not write any more if another
+# process had committed in between, however long it were ready to wait.
+_TAKE_LOCK = "UPDATE taskrun_queue SET version = version WHERE 0"
+_SAME_KEY = "SELECT id FROM taskrun_job WHERE unique_key = ? AND settled_at IS NULL"
+_STATE = "SELECT state FROM taskrun_job WHERE id = ?"
+_INSERT = """
+    INSERT INTO taskrun_job (task, args, state, priority, due_at, max_attempts, unique_key, after, enqueued_at)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+
+def checked(jobs: Sequence[NewJob]) -> list[tuple[NewJob, bytes]]:
+    """The jobs with their arguments as JSON.
+
+    Raises:
+        UsageError: One is not well-formed.
+    """
+    return [(job, _check(job)) for job in jobs]
+
+
+def insert(cursor: sqlite3.Cursor, jobs: Sequence[tuple[NewJob, bytes]], now: float) -> list[Stored | Duplicate]:
+    """Stores them, and says under which ids.
+
+    Raises:
+        NoSuchJob, UsageError: One comes after a job that is not there, or is cancelled.
+    """
+    cursor.execute(_TAKE_LOCK)
+    return [_insert(cursor, job, args, now) for job, args in jobs]
+
+
+def _insert(cursor: sqlite3.Cursor, job: NewJob, args: bytes, now: float) -> Stored | Duplicate:
+    if job.unique is not None:
+        same = cursor.execute(_SAME_KEY, (job.unique,)).fetchone()
+        if same is not None:
+            return Duplicate(id=same[0])
+    due = max(now + job.delay, now if job.at is None else job.at)
+    state = JobState.DELAYED if due > now else JobState.READY
+    if job.after is not None and _waits_for(cursor, job.after):
+        state = JobState.BLOCKED
+    cursor.execute(
+        _INSERT,
+        (
+            job.task,
+            args,
+            str(state),
+            job.priority,
+            int(due * MICROSECONDS),
+            job.max_attempts,
+            job.unique,
+            job.after,
+            int(now * MICROSECONDS),
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return Stored(id=cursor.lastrowid)
+
+
+def _waits_for(cursor: sqlite3.Cursor, other: int) -> bool:
+    row = cursor.execute(_STATE, (other,)).fetchone()
+    if row is None:
+        raise NoSuchJob(f"there is no job {other} to come after; settled ones are forgotten after a while")
+    if row[0] == JobState.CANCELLED:
+        raise UsageError(f"nothing can come after job {other}, which is cancelled")
+    return bool(row[0] != JobState.DONE)
+
+
+def _check(job: NewJob) -> bytes:
+    if not job.task:
+        raise UsageError("a job needs the name of its task")
+    if not 1 <= job.max_attempts <= _LARGEST:
+        raise UsageError(f"a job is tried at least once, not {job.max_attempts} times")
+    if not -_LARGEST <= job.priority <= _LARGEST:
+        raise UsageError(f"the priority {job.priority} is beyond 64 bits")
+    if not 0 <= job.delay < _FAR or not 0 <= (job.at or 0.0) < _FAR:  # a NaN is not either
+        raise UsageError("a job's delay or time is not a number of seconds that can be waited for")
+    try:
+        for text in (job.task, job.unique or ""):
+            text.encode()
+        return msgspec.json.encode(job.args)
+    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise UsageError(f"what is to be stored for a job of {job.task!r} cannot be written as JSON: {error}") from None

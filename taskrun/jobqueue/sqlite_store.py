@@ -1,0 +1,162 @@
+"""A worker's turns at the database: one transaction settles what has ended and takes what is next.
+
+A turn without patience takes microseconds, and may be called in the thread of a trio loop: it waits for no lock, and
+its commit for no disk. One with patience, and the chores, wait for both, and belong in another thread.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from taskrun.jobqueue import presence
+from taskrun.jobqueue.sqlite_admin import SqliteAdmin
+from taskrun.jobqueue.sqlite_claims import Claim, Clerk, Settlement
+from taskrun.jobqueue.sqlite_file import SqliteFile
+from taskrun.jobqueue.values import QueueBusy, QueueUnwritable
+from taskrun.model import Value
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Collection, Sequence
+
+    from taskrun.jobqueue.values import Retention
+
+_PATIENCE = 1.0  # seconds that a turn waits for a lock before it says so; the worker tries again for ever
+_PRUNE = 600  # rounds of chores between two batches of old jobs, unless the last one found some
+
+
+class Turn(Value, frozen=True, kw_only=True):
+    """What a turn has brought.
+
+    Attributes:
+        claims: Jobs that are this worker's now.
+        cancelled: Jobs of this worker that are to be stopped.
+        fenced: Jobs whose outcome was refused, since they are not this worker's any more.
+        due: Seconds until the next delayed job; ``None``: there is none.
+        is_drained: Nothing could be taken, and no retry is to come.
+    """
+
+    claims: list[Claim] = []
+    cancelled: list[int] = []
+    fenced: list[int] = []
+    due: float | None = None
+    is_drained: bool = False
+
+
+class WorkerStore:
+    """One worker's connection.
+
+    Args:
+        path: Of the database.
+        folder: Of locks and sockets.
+        worker: This worker's name.
+        tasks: Takes jobs of these alone; ``None``: of all.
+        clock: Seconds since the epoch.
+        chance: For back-offs.
+        retention: How long settled jobs are kept; ``None``: for ever.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        folder: str,
+        worker: str,
+        *,
+        tasks: Collection[str] | None,
+        clock: Callable[[], float],
+        chance: random.Random,
+        retention: Retention | None,
+    ) -> None:
+        self._clerk = Clerk(worker, chance, tasks)
+        # A power failure may undo the last commits of a worker: then these jobs run again, which is promised anyway.
+        self._file = SqliteFile(path, durable=False, patience=_PATIENCE, prepare=self._clerk.prepare)
+        self._admin = SqliteAdmin(self._file, folder, clock)
+        self._folder = folder
+        self._clock = clock
+        self._retention = retention
+        self._until_prune = 0
+        self._failed = False
+
+    def open(self) -> None:
+        """Opens the database and looks for damage."""
+        self._file.check()
+
+    def turn(
+        self, settlements: Sequence[Settlement], free: int, held: Collection[tuple[int, int]], *, patient: bool
+    ) -> Turn:
+        """Settles all or nothing, and takes up to ``free`` jobs.
+
+        Args:
+            settlements: What has ended.
+            free: Free slots.
+            held: Id and number of each claim that the worker has, settled or not.
+            patient: Waits for others' locks.
+
+        Raises:
+            QueueBusy, QueueUnwritable, QueueRefused: Nothing was settled and nothing taken, as far as one can know.
+        """
+        failed = self._failed
+        self._file.set_patience(_PATIENCE if patient else 0.0)
+        fenced: list[int] = []
+        claims: list[Claim] = []
+        now = self._clock()
+        with self._file.reading() as database:
+            has_work = bool(settlements or failed or (free and self._clerk.may_take(database, now)))
+        if has_work:
+            self._failed = True
+            try:
+                with self._file.writing() as database:
+                    if failed:
+                        self._clerk.give_back_unknown(database, held, now)
+                    fenced = self._clerk.settle(database, settlements, now)
+                    claims = self._clerk.take(database, free, now) if free else []
+            except QueueBusy:
+                self._failed = failed  # it was not begun
+                raise
+        self._failed = False
+        try:
+            with self._file.reading() as database:
+                due = self._clerk.next_due(database)
+                cancelled = self._clerk.asked_to_stop(database) if held or claims else []
+                is_drained = bool(free and not claims and not self._clerk.retries_come(database))
+        except (QueueBusy, QueueUnwritable):  # what is committed is committed; the next turn will tell
+            return Turn(claims=claims, fenced=fenced)
+        return Turn(
+            claims=claims,
+            cancelled=cancelled,
+            fenced=fenced,
+            due=None if due is None else due - self._clock(),
+            is_drained=is_drained,
+        )
+
+    def chores(self) -> list[int]:
+        """Looks after what others have left: dead workers' jobs, old jobs, a long log. To be called every second.
+
+        Returns:
+            Jobs of workers that had ended; they are offered again, or are dead.
+        """
+        self._file.set_patience(_PATIENCE)
+        with self._file.reading() as database:
+            others = self._clerk.others(database)
+        dead = [worker for worker in others if not presence.is_alive(self._folder, worker)]
+        returned: list[int] = []
+        if dead:
+            with self._file.writing() as database:
+                for worker in dead:
+                    returned += self._clerk.give_back_of_dead(database, worker, self._clock())
+            presence.ring(self._folder)
+        presence.forget_dead(self._folder)
+        self._prune()
+        self._file.copy_back()
+        return returned
+
+    def _prune(self) -> None:
+        if self._retention is None:
+            return
+        self._until_prune -= 1
+        if self._until_prune < 0 and not self._admin.prune_some(self._retention):
+            self._until_prune = _PRUNE
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._file.close()

@@ -1,0 +1,553 @@
+"""What every engine of the queue promises, also when its calls come in any order and workers die between them.
+
+To put another one to the test, write its bench, with workers that can be led by hand, and add it to ``BENCHES``.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from dataclasses import dataclass
+from functools import partial
+
+import hypothesis.strategies as st
+import pytest
+import trio
+from hypothesis import settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from support.queues import BENCHES, SetClock
+
+from taskrun.jobqueue.values import (
+    Cancelled,
+    Dead,
+    Done,
+    Duplicate,
+    JobState,
+    NewJob,
+    NoSuchJob,
+    Released,
+    Retention,
+    Retry,
+    Stored,
+)
+from taskrun.model import UsageError
+
+PATIENCE = 30.0  # seconds; only what hangs takes so long
+HOUR = 3600.0
+
+
+@pytest.fixture(params=list(BENCHES))
+def bench(request, tmp_path):
+    made = BENCHES[request.param](str(tmp_path), SetClock())
+    yield made
+    made.close()
+
+
+def states(queue, *jobs):
+    return [queue.admin().show(job).state for job in jobs]
+
+
+# --- storing ----------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_are_taken_by_priority_and_then_by_age(bench):
+    queue, worker = bench.queue(), bench.worker()
+    ids = [stored.id for stored in queue.enqueue([NewJob(task="t", priority=p) for p in (0, 5, 0, 5, -1)])]
+
+    assert [claim.id for claim in worker.take(9)] == [ids[1], ids[3], ids[0], ids[2], ids[4]]
+
+
+def test_a_unique_key_gives_the_same_job_until_that_one_is_settled(bench):
+    queue, worker = bench.queue(), bench.worker()
+    (first,) = queue.enqueue([NewJob(task="t", unique="k")])
+
+    assert queue.enqueue([NewJob(task="other", unique="k"), NewJob(task="t")]) == [
+        Duplicate(id=first.id),
+        Stored(id=first.id + 1),
+    ]
+    worker.take(1)
+    assert queue.enqueue([NewJob(task="t", unique="k")]) == [Duplicate(id=first.id)]
+    worker.settle(first.id, Done())
+    assert isinstance(queue.enqueue([NewJob(task="t", unique="k")])[0], Stored)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        NewJob(task=""),
+        NewJob(task="t", max_attempts=0),
+        NewJob(task="t", delay=math.nan),
+        NewJob(task="t", delay=-1),
+        NewJob(task="t", at=math.inf),
+        NewJob(task="t", priority=2**70),
+        NewJob(task="t", args={"x": object()}),
+        NewJob(task="\ud800"),
+    ],
+)
+def test_of_jobs_one_of_which_is_not_well_formed_none_is_stored(bench, bad):
+    queue = bench.queue()
+
+    with pytest.raises(UsageError):
+        queue.enqueue([NewJob(task="good"), bad])
+
+    assert queue.admin().find() == []
+
+
+def test_a_job_after_one_that_is_not_there_is_refused_and_nothing_is_stored(bench):
+    queue = bench.queue()
+
+    with pytest.raises(NoSuchJob):
+        queue.enqueue([NewJob(task="good"), NewJob(task="t", after=99)])
+
+    assert queue.admin().find() == []
+
+
+def test_a_job_that_comes_after_another_waits_until_that_one_is_done(bench):
+    queue, worker = bench.queue(), bench.worker()
+    (first,) = queue.enqueue([NewJob(task="t", max_attempts=1)])
+    (second,) = queue.enqueue([NewJob(task="t", after=first.id)])
+    (third,) = queue.enqueue([NewJob(task="t", after=second.id)])
+
+    assert [claim.id for claim in worker.take(9)] == [first.id]
+    worker.settle(first.id, Retry(error="broken"))
+    assert states(queue, first.id, second.id, third.id) == ["dead", "blocked", "blocked"]
+    assert queue.admin().show(second.id).why == f"comes after job {first.id}, which is dead"
+    queue.admin().retry(first.id)
+    worker.take(1)
+    worker.settle(first.id, Done())
+    assert [claim.id for claim in worker.take(9)] == [second.id]
+    queue.admin().cancel(second.id)
+    worker.settle(second.id, Cancelled())
+    assert states(queue, second.id, third.id) == ["cancelled", "cancelled"]
+
+
+def test_what_would_come_after_a_cancelled_job_is_cancelled_to_the_last(bench):
+    queue = bench.queue()
+    chain = [queue.enqueue([NewJob(task="t")])[0].id]
+    for _ in range(3):
+        chain.append(queue.enqueue([NewJob(task="t", after=chain[-1])])[0].id)
+    queue.admin().cancel(chain[0])
+
+    assert states(queue, *chain) == ["cancelled"] * 4
+    with pytest.raises(UsageError, match="which is cancelled"):
+        queue.enqueue([NewJob(task="t", after=chain[0])])
+
+
+# --- attempts ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_whose_worker_dies_each_time_is_dead_with_its_bytes_after_its_last_attempt(bench):
+    queue, other = bench.queue(), bench.worker()
+    (job,) = queue.enqueue([NewJob(task="poison", args={"a": [1, "é"]}, max_attempts=2)])
+
+    for attempt in (1, 2):
+        victim = bench.worker()
+        assert [claim.attempt for claim in victim.take(1)] == [attempt]
+        victim.crash()
+        assert other.look_after_others() == [job.id]
+
+    record = queue.admin().show(job.id)
+    assert (record.state, record.attempt, record.payload) == (JobState.DEAD, 2, '{"a":[1,"é"]}'.encode())
+    assert record.error == "the worker ended during attempt 2 of 2"
+
+
+def test_what_a_worker_says_about_a_job_that_is_not_its_own_any_more_counts_for_nothing(bench):
+    queue, other, zombie = bench.queue(), bench.worker(), bench.worker()
+    (job,) = queue.enqueue([NewJob(task="t")])
+    zombie.take(1)
+    zombie.crash()
+    other.look_after_others()
+    other.take(1)
+
+    assert not zombie.settle(job.id, Done())
+    assert states(queue, job.id) == ["running"]
+    assert other.settle(job.id, Dead(error="mine"))
+    assert states(queue, job.id) == ["dead"]
+
+
+def test_a_job_that_is_given_back_keeps_its_attempts_and_an_older_claim_of_it_is_void(bench):
+    queue, worker = bench.queue(), bench.worker()
+    (job,) = queue.enqueue([NewJob(task="t")])
+    (old,) = worker.take(1)
+    worker.settle(job.id, Released())
+    (new,) = worker.take(1)
+
+    assert (old.attempt, new.attempt) == (1, 1)
+    worker.held[job.id] = old
+    assert not worker.settle(job.id, Done())
+    worker.held[job.id] = new
+    assert worker.settle(job.id, Done())
+
+
+def test_a_worker_takes_only_tasks_that_it_knows(bench):
+    queue = bench.queue()
+    queue.enqueue([NewJob(task="new"), NewJob(task="old"), NewJob(task="new")])
+    worker = bench.worker(tasks={"old", "other"})
+
+    assert [claim.task for claim in worker.take(9)] == ["old"]
+    assert worker.take(9) == []
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_clock_that_is_set_by_an_hour_takes_no_job_from_its_worker_and_holds_up_none_that_is_ready(bench):
+    queue, worker, other = bench.queue(), bench.worker(), bench.worker()
+    running, ready = queue.enqueue([NewJob(task="t"), NewJob(task="t")])
+    worker.take(1)
+    for step in (HOUR, -2 * HOUR):
+        bench.clock.now += step
+        assert other.look_after_others() == []
+    assert states(queue, running.id, ready.id) == ["running", "ready"]
+    assert [claim.id for claim in other.take(9)] == [ready.id]
+    assert worker.settle(running.id, Done())
+
+
+def test_a_delayed_job_is_taken_when_its_time_has_come_by_the_clock_of_the_wall(bench):
+    queue, worker = bench.queue(), bench.worker()
+    delay, at = queue.enqueue([NewJob(task="t", delay=60), NewJob(task="t", at=bench.clock.now + HOUR)])
+
+    assert worker.take(9) == []
+    bench.clock.now += 61
+    assert [claim.id for claim in worker.take(9)] == [delay.id]
+    bench.clock.now += HOUR
+    assert [claim.id for claim in worker.take(9)] == [at.id]
+
+
+def test_what_was_settled_long_enough_ago_is_forgotten_and_so_is_what_waits_for_it(bench):
+    queue, worker = bench.queue(), bench.worker()
+    done, dead, waits = (queue.enqueue([NewJob(task="t")])[0].id for _ in range(3))
+    (blocked,) = queue.enqueue([NewJob(task="t", after=dead)])
+    worker.take(2)
+    worker.settle(done, Done())
+    worker.settle(dead, Dead(error="x"))
+    bench.clock.now += 100
+
+    assert queue.admin().prune(Retention(done=101, dead=101)) == 0
+    assert queue.admin().prune(Retention(done=99, dead=101)) == 1
+    assert queue.admin().prune(Retention(done=99, dead=99)) == 1
+    assert [record.id for record in queue.admin().find()] == [blocked.id, waits]
+    assert queue.admin().show(blocked.id).why == f"job {dead}, after which it was to come, is dead and forgotten"
+
+
+def test_jobs_are_found_by_state_task_and_page_and_counted(bench):
+    queue, worker = bench.queue(), bench.worker()
+    ids = [stored.id for stored in queue.enqueue([NewJob(task=task) for task in "abab"])]
+    queue.enqueue([NewJob(task="c", delay=60)])
+    worker.take(1)
+    bench.clock.now += 10
+    admin = queue.admin()
+
+    assert [record.id for record in admin.find(task="b")] == [ids[3], ids[1]]
+    assert [record.id for record in admin.find(states=[JobState.RUNNING])] == [ids[0]]
+    assert [record.id for record in admin.find(before=ids[2], limit=1)] == [ids[1]]
+    stats = admin.stats()
+    assert (stats.counts[JobState.READY], stats.counts[JobState.RUNNING], stats.counts[JobState.DEAD]) == (3, 1, 0)
+    assert (stats.oldest_ready, stats.next_due, stats.workers) == (10.0, 50.0, 1)
+
+
+# --- serving ----------------------------------------------------------------------------------------------------------
+
+
+async def served(queue, handle, **options):
+    with trio.fail_after(PATIENCE):
+        await queue.serve(handle, slots=options.pop("slots", 2), stop=trio.Event(), drain=True, **options)
+
+
+@pytest.fixture(params=list(BENCHES))
+def real(request, tmp_path):
+    """A bench whose clock goes on."""
+    made = BENCHES[request.param](str(tmp_path))
+    yield made
+    made.close()
+
+
+def test_outcomes_of_the_one_who_carries_jobs_out_are_what_the_queue_says_afterwards(real):
+    queue = real.queue()
+
+    async def handle(job, _lease):
+        assert job.args == {"n": job.task}
+        match job.task:
+            case "done":
+                return Done(result={"n": 1})
+            case "again":
+                return Retry(error=f"attempt {job.attempt}", delay=0)
+            case "raises":
+                raise ValueError("no")
+            case "odd":
+                return Done(result=object())
+        return Dead(error="hopeless")
+
+    tasks = ["done", "again", "raises", "odd", "dead"]
+    queue.enqueue([NewJob(task=task, args={"n": task}, max_attempts=2 if task == "again" else 1) for task in tasks])
+    trio.run(served, queue, handle)
+
+    records = {record.task: record for record in queue.admin().find()}
+    assert {task: str(records[task].state) for task in tasks} == dict.fromkeys(tasks, "dead") | {"done": "done"}
+    assert records["done"].result == b'{"n":1}'
+    assert (records["again"].attempt, records["again"].error) == (2, "attempt 2")
+    assert records["raises"].error == "ValueError: no"
+    assert "JSON" in records["odd"].error
+
+
+def test_a_running_job_is_told_that_it_was_cancelled(real):
+    queue = real.queue()
+    (job,) = queue.enqueue([NewJob(task="long")])
+
+    async def handle(job, lease):
+        assert queue.admin().cancel(job.id) is JobState.RUNNING
+        await lease.cancelled.wait()
+        return Cancelled(error="stopped")
+
+    trio.run(served, queue, handle)
+
+    record = queue.admin().show(job.id)
+    assert (record.state, record.error, record.cancelling) == (JobState.CANCELLED, "stopped", False)
+
+
+def test_a_worker_that_is_stopped_takes_nothing_new_and_finishes_what_runs(real):
+    queue, stop = real.queue(), trio.Event()
+    first, second = queue.enqueue([NewJob(task="t"), NewJob(task="t")])
+
+    async def handle(_job, _lease):
+        stop.set()
+        await trio.sleep(0.05)
+        return Done()
+
+    async def main():
+        with trio.fail_after(PATIENCE):
+            await queue.serve(handle, slots=1, stop=stop)
+
+    trio.run(main)
+    assert states(queue, first.id, second.id) == ["done", "ready"]
+
+
+def test_a_worker_that_is_cancelled_gives_its_jobs_back(real):
+    queue = real.queue()
+    (job,) = queue.enqueue([NewJob(task="t")])
+
+    async def main():
+        with trio.CancelScope() as scope:
+
+            async def handle(_job, _lease):
+                scope.cancel()
+                await trio.sleep_forever()
+
+            await queue.serve(handle, slots=1, stop=trio.Event())
+
+    trio.run(main)
+    record = queue.admin().show(job.id)
+    assert (record.state, record.attempt) == (JobState.READY, 0)
+
+
+def test_an_idle_worker_is_woken_and_needs_no_look_of_its_own(real, monkeypatch):
+    monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", 10 * PATIENCE)
+    queue, seen = real.queue(), []
+
+    async def main():
+        send, receive = trio.open_memory_channel[int](9)
+        stop = trio.Event()
+
+        async def handle(job, _lease):
+            await send.send(job.id)
+            return Done()
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(queue.serve, handle, slots=1, stop=stop))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                for delay in (0, 0.05, 0):
+                    (job,) = queue.enqueue([NewJob(task="t", delay=delay)])
+                    seen.append(await receive.receive() == job.id)
+                stop.set()
+
+    trio.run(main)
+    assert seen == [True] * 3
+
+
+# --- any order --------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Model:
+    """A job, as simple as it can be."""
+
+    priority: int
+    unique: str | None
+    most: int
+    after: int | None
+    due: float
+    state: str = "ready"
+    attempt: int = 0
+    worker: int | None = None
+    cancelling: bool = False
+
+    @property
+    def open(self):
+        return self.state not in {"done", "dead", "cancelled"}
+
+
+class Interleavings(RuleBasedStateMachine):
+    """Calls of a queue in any order, beside a model of it."""
+
+    bench_of = None
+
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory()
+        self.bench = type(self).bench_of(self.folder.name, SetClock())
+        self.queue = self.bench.queue()
+        self.jobs: dict[int, Model] = {}
+        self.workers = [self.bench.worker(), self.bench.worker()]
+
+    def teardown(self):
+        self.bench.close()
+        self.folder.cleanup()
+
+    def pick(self, chosen, among):
+        return among[chosen % len(among)]
+
+    @rule(
+        priority=st.integers(0, 2),
+        unique=st.sampled_from([None, None, "a", "b"]),
+        most=st.integers(1, 3),
+        delay=st.sampled_from([0, 0, 10]),
+        after=st.none() | st.integers(0, 50),
+    )
+    def enqueue(self, priority, unique, most, delay, after):
+        after = self.pick(after, list(self.jobs)) if after is not None and self.jobs else None
+        new = NewJob(task="t", priority=priority, unique=unique, max_attempts=most, delay=delay, after=after)
+        same = [job for job, model in self.jobs.items() if unique and model.open and model.unique == unique]
+        if not same and after and self.jobs[after].state == "cancelled":
+            with pytest.raises(UsageError):
+                self.queue.enqueue([new])
+            return
+        (answer,) = self.queue.enqueue([new])
+        if same:
+            assert answer == Duplicate(id=same[0])
+            return
+        assert isinstance(answer, Stored)
+        model = Model(priority, unique, most, after, self.bench.clock.now + delay)
+        model.state = "delayed" if delay else "ready"
+        if after and self.jobs[after].state != "done":
+            model.state = "blocked"
+        self.jobs[answer.id] = model
+
+    @rule(seconds=st.sampled_from([1, 11, -3600, 3600]))
+    def set_clock(self, seconds):
+        self.bench.clock.now += seconds
+
+    @rule(who=st.integers(0, 1), count=st.integers(1, 3))
+    def take(self, who, count):
+        for model in self.jobs.values():
+            if model.state == "delayed" and model.due <= self.bench.clock.now:
+                model.state = "ready"
+        ready = sorted((-model.priority, job) for job, model in self.jobs.items() if model.state == "ready")
+        claims = self.workers[who].take(count)
+        assert [claim.id for claim in claims] == [job for _, job in ready[:count]]
+        for claim in claims:
+            model = self.jobs[claim.id]
+            model.attempt += 1
+            model.state, model.worker = "running", who
+            assert claim.attempt == model.attempt <= model.most
+
+    @precondition(lambda self: any(worker.held for worker in self.workers))
+    @rule(
+        chosen=st.integers(0, 50),
+        outcome=st.sampled_from(
+            [
+                Done(),
+                Done(),
+                Retry(error="r", delay=0),
+                Retry(error="r", delay=10),
+                Dead(error="d"),
+                Cancelled(),
+                Released(),
+            ]
+        ),
+    )
+    def settle(self, chosen, outcome):
+        who, job = self.pick(chosen, [(n, job) for n, worker in enumerate(self.workers) for job in worker.held])
+        assert self.workers[who].settle(job, outcome)
+        self.end(job, outcome)
+
+    @rule(who=st.integers(0, 1), late=st.booleans())
+    def crash(self, who, late):
+        """Its jobs are the other one's to give back; what it says later counts for nothing."""
+        victim, other = self.workers[who], self.workers[1 - who]
+        victim.crash()
+        assert sorted(other.look_after_others()) == sorted(victim.held)
+        for job in victim.held:
+            self.end(job, Retry(error="crash", delay=0))
+        for job in list(victim.held) if late else ():
+            assert not victim.settle(job, Done())
+        self.workers[who] = self.bench.worker()
+
+    @precondition(lambda self: self.jobs)
+    @rule(chosen=st.integers(0, 50))
+    def cancel(self, chosen):
+        job = self.pick(chosen, list(self.jobs))
+        model = self.jobs[job]
+        self.queue.admin().cancel(job)
+        if model.state == "running":
+            model.cancelling = True
+            assert job in self.workers[model.worker].asked_to_stop()
+        elif model.open:
+            self.ended(job, "cancelled")
+
+    @precondition(lambda self: self.jobs)
+    @rule(chosen=st.integers(0, 50))
+    def retry(self, chosen):
+        job = self.pick(chosen, list(self.jobs))
+        model = self.jobs[job]
+        taken = any(m.open and model.unique and m.unique == model.unique for m in self.jobs.values())
+        if model.state not in {"dead", "cancelled"} or taken:
+            with pytest.raises(UsageError):
+                self.queue.admin().retry(job)
+            return
+        self.queue.admin().retry(job)
+        model.state = "blocked" if model.after and self.jobs[model.after].state != "done" else "ready"
+        model.attempt, model.due = 0, self.bench.clock.now
+
+    def end(self, job, outcome):
+        model = self.jobs[job]
+        match outcome:
+            case Done():
+                self.ended(job, "done")
+            case Dead():
+                self.ended(job, "dead")
+            case Cancelled():
+                self.ended(job, "cancelled")
+            case _ if model.cancelling:
+                self.ended(job, "cancelled")
+            case Retry() if model.attempt >= model.most:
+                self.ended(job, "dead")
+            case Retry(delay=delay):
+                model.state, model.due = ("delayed" if delay else "ready"), self.bench.clock.now + delay
+            case Released():
+                model.state = "ready"
+                model.attempt -= 1
+        model.worker, model.cancelling = None, False
+
+    def ended(self, job, state):
+        self.jobs[job].state = state
+        for other, model in self.jobs.items():
+            if model.after == job and model.state == "blocked":
+                if state == "done":
+                    model.state = "delayed" if model.due > self.bench.clock.now else "ready"
+                elif state == "cancelled":
+                    self.ended(other, "cancelled")
+
+    @invariant()
+    def queue_and_model_agree(self):
+        there = {record.id: record for record in self.queue.admin().find(limit=1000)}
+        assert {job: (str(r.state), r.attempt, r.cancelling) for job, r in there.items()} == {
+            job: (model.state, model.attempt, model.cancelling) for job, model in self.jobs.items()
+        }
+
+
+@pytest.mark.parametrize("name", list(BENCHES))
+def test_calls_in_any_order_leave_what_a_simple_model_says(name):
+    machine = type("Machine", (Interleavings,), {"bench_of": BENCHES[name]})
+
+    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))

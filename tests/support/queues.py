@@ -1,0 +1,109 @@
+"""Queues for tests: engines that can be put to the contract, and workers that are led by hand, step by step."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import TYPE_CHECKING
+
+from taskrun.jobqueue.presence import Presence
+from taskrun.jobqueue.sqlite import SqliteQueue
+from taskrun.jobqueue.sqlite_claims import Settlement
+from taskrun.jobqueue.sqlite_store import WorkerStore
+
+if TYPE_CHECKING:
+    from taskrun.jobqueue.sqlite_claims import Claim
+    from taskrun.jobqueue.values import JobOutcome
+
+
+class SetClock:
+    """A wall clock that stands where it was put."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class SqliteWorker:
+    """A worker without a loop: it does what it is told, one thing at a time."""
+
+    def __init__(self, queue: SqliteQueue, clock=time.time, tasks=None) -> None:
+        path = queue._file.path
+        self.presence = Presence(path + ".workers")
+        self.name = self.presence.worker
+        self.store = WorkerStore(
+            path, path + ".workers", self.name, tasks=tasks, clock=clock, chance=random.Random(0), retention=None
+        )
+        self.held: dict[int, Claim] = {}
+        self._alive = True
+
+    def take(self, count: int = 1) -> list[Claim]:
+        turn = self.store.turn([], count, self._known(), patient=True)
+        self.held.update({claim.id: claim for claim in turn.claims})
+        return turn.claims
+
+    def settle(self, job: int, outcome: JobOutcome) -> bool:
+        """Whether it counted."""
+        claim = self.held[job]
+        turn = self.store.turn(
+            [Settlement(id=job, number=claim.number, outcome=outcome)], 0, self._known(), patient=True
+        )
+        del self.held[job]
+        return job not in turn.fenced
+
+    def asked_to_stop(self) -> list[int]:
+        return self.store.turn([], 0, self._known(), patient=True).cancelled
+
+    def look_after_others(self) -> list[int]:
+        return self.store.chores()
+
+    def crash(self) -> None:
+        """To everybody else it is dead: the kernel has freed its lock, its files are there."""
+        if self._alive:
+            self._alive = False
+            self.presence.bell.close()
+            os.close(self.presence.descriptor)
+
+    def close(self) -> None:
+        self.store.close()
+        if self._alive:
+            self._alive = False
+            self.presence.leave(clean=not self.held)
+
+    def _known(self):
+        return {(claim.id, claim.number) for claim in self.held.values()}
+
+
+class SqliteBench:
+    """The engine in a file."""
+
+    def __init__(self, folder: str, clock=time.time) -> None:
+        self.clock = clock
+        self.troubles: list[str] = []
+        self.path = os.path.join(folder, "queue.db")
+        self._queues: list[SqliteQueue] = []
+        self._workers: list[SqliteWorker] = []
+
+    def queue(self) -> SqliteQueue:
+        queue = SqliteQueue(
+            self.path, clock=self.clock, chance=random.Random(0), retention=None, trouble=self.troubles.append
+        )
+        self._queues.append(queue)
+        return queue
+
+    def worker(self, tasks=None) -> SqliteWorker:
+        worker = SqliteWorker(self.queue(), self.clock, tasks)
+        self._workers.append(worker)
+        return worker
+
+    def close(self) -> None:
+        for worker in self._workers:
+            worker.close()
+        for queue in self._queues:
+            queue.close()
+
+
+BENCHES = {"sqlite": SqliteBench}
