@@ -14,6 +14,7 @@ from taskrun.worker import atomics, memory
 if TYPE_CHECKING:
     import mmap
     from types import TracebackType
+    from typing import NoReturn
 
     from taskrun.worker.atomics import Counter
     from taskrun.worker.memory import Borrower
@@ -90,6 +91,14 @@ class SharedBuffer:
 
     def __len__(self) -> int:
         return self._size
+
+    def __reduce__(self) -> NoReturn:
+        """Neither copied nor pickled: a copy would close the descriptor a second time, which may be another's by then.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a `SharedBuffer` is sent in requests of a pool: it cannot be copied or pickled")
 
     def counter(self, offset: int = 0) -> Counter:
         """The whole number of 64 bits, signed, that lies there: 0 at first.

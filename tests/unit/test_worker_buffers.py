@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
+import pickle
 import socket
 import types
 from dataclasses import dataclass
@@ -285,3 +287,9 @@ def test_what_was_borrowed_is_forgotten_whole():
         del view
         borrowed.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("double", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_shared_buffer_has_no_doubles(double):
+    with SharedBuffer(8) as shared, pytest.raises(TypeError, match="cannot be copied or pickled"):
+        double(shared)
