@@ -19,7 +19,7 @@ from taskrun.worker.callables import TARGET
 from taskrun.workers.calling import Order, Wanted, again, broken, refuse, settle
 from taskrun.workers.errors import PoolClosed, WorkersError, WorkerStartFailed
 from taskrun.workers.lending import Lending, give_next
-from taskrun.workers.opening import open_staffed, template_of
+from taskrun.workers.opening import folder_of, open_staffed, template_of
 from taskrun.workers.plan import is_of_main, with_main
 
 if TYPE_CHECKING:
@@ -211,7 +211,7 @@ class Engine:
     async def _run(self) -> None:
         plan = self.plan
         environ = dict(os.environ)
-        template = template_of(TARGET, None, plan.preload, os.getcwd(), environ)
+        template = template_of(TARGET, None, plan.preload, folder_of(None), environ)
         if self._main_first and len(plan.main) > 1:
             template = with_main(template, plan.main)
         self._token = trio.lowlevel.current_trio_token()

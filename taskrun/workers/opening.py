@@ -98,7 +98,7 @@ async def open_pool(
     )
     refuse_bad_settings(settings)
     environ = {os.fsdecode(name): os.fsdecode(value) for name, value in (os.environ if env is None else env).items()}
-    template = template_of(target, None if python is None else os.fspath(python), preload, _folder(cwd), environ)
+    template = template_of(target, None if python is None else os.fspath(python), preload, folder_of(cwd), environ)
     async with open_staffed(target, template, environ, settings) as pool:
         yield pool
 
@@ -181,8 +181,8 @@ async def open_worker(target: str, **settings: Unpack[WorkerSettings]) -> AsyncI
 _OURS = ("taskrun.worker.loading", "taskrun.worker.serving")  # else each worker would import them anew
 
 
-def _folder(cwd: str | os.PathLike[str] | None) -> str:
-    """The workers' folder.
+def folder_of(cwd: str | os.PathLike[str] | None) -> str:
+    """The workers' folder; ``None``: this process's.
 
     Raises:
         WorkerStartFailed: It is not there.
@@ -190,7 +190,7 @@ def _folder(cwd: str | os.PathLike[str] | None) -> str:
     try:
         place = os.getcwd() if cwd is None else os.path.abspath(os.fspath(cwd))
     except FileNotFoundError:
-        raise WorkerStartFailed("spawn", "this process's folder is not there any more: give a `cwd`") from None
+        raise WorkerStartFailed("spawn", "this process's folder is not there any more") from None
     if not os.path.isdir(place):
         raise WorkerStartFailed("spawn", f"the workers' folder is not there: {place}")
     return place

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import BrokenExecutor
+
 import pytest
 import trio
 from support.duties import TARGET, Echo
@@ -92,8 +94,10 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, monkeypatch):
     here.mkdir()
     monkeypatch.chdir(here)
     here.rmdir()
-    with pytest.raises(WorkerStartFailed, match="give a `cwd`"):
+    with pytest.raises(WorkerStartFailed, match="folder is not there any more"):
         opened()
+    with Executor(1) as executor, pytest.raises(BrokenExecutor, match="folder is not there any more"):
+        executor.submit(abs, 1).result(30)
 
 
 @pytest.mark.parametrize(
