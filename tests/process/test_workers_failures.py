@@ -8,6 +8,8 @@ from support.pools import run
 
 from taskrun.workers import ContractMistake, HandlerFailed, WorkerStartFailed
 
+NAMES = {"Huge": "ValueError", "Surrogate": "ValueError", "NoException": "TypeError"}
+
 
 @pytest.mark.parametrize(
     ("what", "message"),
@@ -24,6 +26,7 @@ from taskrun.workers import ContractMistake, HandlerFailed, WorkerStartFailed
         ("Huge", "xxx"),
         ("Surrogate", "\\ud800"),
         ("Unshowable", "cannot be shown"),
+        ("NoException", "exceptions must derive from BaseException"),
     ],
 )
 def test_whatever_a_handler_raises_arrives_and_the_worker_goes_on(what, message):
@@ -34,7 +37,7 @@ def test_whatever_a_handler_raises_arrives_and_the_worker_goes_on(what, message)
             await pool.send(Raise(what))
 
         failure = caught.value
-        assert failure.type_name == {"Huge": "ValueError", "Surrogate": "ValueError"}.get(what, what)
+        assert failure.type_name == NAMES.get(what, what)
         assert message in failure.message
         assert failure.operation == "Raise"
         assert await pool.send(Count()) == 2  # the same worker

@@ -55,6 +55,41 @@ def test_no_worker_survives_its_program(tmp_path, number):
         seen.assert_gone()
 
 
+INTERRUPTED = """
+import trio
+from support.duties import TARGET, Resist
+from taskrun.workers import open_pool
+
+async def main():
+    async with open_pool(TARGET, size=2) as pool:
+        await pool.send(Resist(), on_progress=lambda moved: print(moved.message, flush=True))
+
+trio.run(main)
+"""
+
+
+def test_a_ctrl_c_shows_one_traceback_and_that_is_the_program_s_own(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(INTERRUPTED, encoding="utf-8")
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    with subprocess.Popen(
+        [sys.executable, str(program)],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None
+        seen = gone(int(process.stdout.readline().split()[1]))
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        _stdout, stderr = process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+    assert stderr.count("Traceback") == 1
+    assert stderr.splitlines()[-1] == "KeyboardInterrupt"
+    seen.assert_gone()
+
+
 def test_a_program_is_not_changed():
     def state():
         subreaper = ctypes.c_int()

@@ -283,6 +283,8 @@ def raise_(request: Raise, _state: State) -> None:
             raise ValueError("x" * 5_000_000)
         case "Surrogate":
             raise ValueError("\ud800")
+        case "NoException":
+            raise request.what  # type: ignore[misc]
         case _:
             raise LookupError(request.what)
 
