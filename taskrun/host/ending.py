@@ -17,7 +17,7 @@ def how_it_ended(status: int | None) -> str:
 
 def signal_name(number: int) -> str:
     """``SIGTERM`` for 15; ``signal 40`` where there is no name."""
-    for name, value in vars(signal).items():
-        if value == number and name.startswith("SIG") and name[3] != "_":
-            return name
-    return f"signal {number}"
+    names = [
+        name for name, value in vars(signal).items() if value == number and name.startswith("SIG") and name[3] != "_"
+    ]
+    return min(names, default=f"signal {number}")  # of two the usual one: SIGABRT, SIGCHLD
