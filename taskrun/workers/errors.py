@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from signal import Signals
 from typing import TYPE_CHECKING
+
+from taskrun.host.ending import signal_name
 
 if TYPE_CHECKING:
     from taskrun.link import Usage
@@ -95,9 +96,7 @@ class WorkerCrashed(WorkersError):  # noqa: N818 - reads as what happened
         max_rss: int = 0,
         stderr: str = "",
     ) -> None:
-        how = "was lost" if exit_code is None else f"exited with {exit_code}"
-        if signal is not None:
-            how = f"was killed by {_name(signal)}"
+        how = _clause(exit_code if signal is None else -signal)
         again = f" (attempt {attempt})" if attempt > 1 else ""
         super().__init__(f"the worker {how} while it handled `{operation}`{again}")
         self.operation = operation
@@ -119,17 +118,17 @@ class PoolFull(WorkersError):  # noqa: N818 - reads as what happened
     """``send_nowait`` found as many requests waiting as may."""
 
 
+def exit_of(usage: Usage | None) -> int | None:
+    """The exit status of a worker, below 0 the signal that killed it; ``None``: nobody knows."""
+    return None if usage is None or usage.status is None else os.waitstatus_to_exitcode(usage.status)
+
+
 def how_it_ended(usage: Usage | None) -> str:
     """How a worker ended, as a clause."""
-    if usage is None or usage.status is None:
+    return _clause(exit_of(usage))
+
+
+def _clause(code: int | None) -> str:
+    if code is None:
         return "was lost"
-    if os.WIFSIGNALED(usage.status):
-        return f"was killed by {_name(os.WTERMSIG(usage.status))}"
-    return f"exited with {os.waitstatus_to_exitcode(usage.status)}"
-
-
-def _name(number: int) -> str:
-    try:
-        return Signals(number).name
-    except ValueError:
-        return f"signal {number}"
+    return f"exited with {code}" if code >= 0 else f"was killed by {signal_name(-code)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -10,7 +9,7 @@ import trio
 from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
 
 from taskrun.worker import requests
-from taskrun.workers.errors import HandlerFailed, PoolClosed, RequestTimedOut, WorkerCrashed
+from taskrun.workers.errors import HandlerFailed, PoolClosed, RequestTimedOut, WorkerCrashed, exit_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +200,7 @@ class Ticket(Turn):
 
     def crash(self, usage: Usage | None, stderr: str) -> WorkerCrashed:
         """The failure that it is if its worker has died like this; ``None``: nobody knows how."""
-        code = None if usage is None or usage.status is None else os.waitstatus_to_exitcode(usage.status)
+        code = exit_of(usage)
         return WorkerCrashed(
             self.operation.name,
             exit_code=code if code is not None and code >= 0 else None,
