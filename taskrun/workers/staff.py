@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from taskrun.host.system import current_platform
 from taskrun.workers.breaker import Breaker
 from taskrun.workers.clerk import Clerk
 from taskrun.workers.errors import PoolClosed, WorkerStartFailed
@@ -17,6 +15,7 @@ from taskrun.workers.post import Post
 from taskrun.workers.queueing import Queue
 from taskrun.workers.settings import Statistics
 from taskrun.workers.ticket import AGAIN, Ended
+from taskrun.workers.wear import Wear
 
 if TYPE_CHECKING:
     from taskrun.link import Usage
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from taskrun.workers.member import Engage, Member
     from taskrun.workers.settings import Settings
     from taskrun.workers.ticket import Turn
-
-_MEMORY_LOOKS = 0.05  # seconds between two looks at a worker's memory
 
 
 class Staff:
@@ -60,7 +57,7 @@ class Staff:
         self._nothing_left = trio.Event()
         self._alarm = trio.Event()
         self._alarm_at = NEVER
-        self._platform = current_platform()
+        self._wear = Wear(settings)
         self._breaker = Breaker(settings.restarts)
         self.post = Post()  # see ``Owner``
 
@@ -123,10 +120,7 @@ class Staff:
 
     def _list(self, member: Member[Any]) -> None:
         """Notes that it can take another request, if it can."""
-        most = self._settings.max_requests
-        has_room = len(member.inflight) < self._settings.prefetch and not member.worn
-        if most is not None and member.served + len(member.inflight) >= most:
-            has_room = False
+        has_room = len(member.inflight) < self._settings.prefetch and not member.worn and self._wear.leaves_room(member)
         if has_room and not member.listed and not member.ending and not member.leaving:
             member.listed = True
             self._room.append(member)
@@ -164,7 +158,7 @@ class Staff:
 
     def answered(self, member: Member[Any]) -> None:
         """See ``Owner``."""
-        member.worn = member.worn or self._is_worn(member)
+        member.worn = member.worn or self._wear.is_worn(member)
         if not member.worn:
             self._list(member)
         else:
@@ -182,7 +176,7 @@ class Staff:
         """See ``Owner``."""
         self._members.discard(member)
         self._unlist(member)
-        with contextlib.suppress(ValueError):
+        if member in self._spares:
             self._spares.remove(member)
         if not member.ending and (not member.leaving or member.quits) and not self._closing:
             self._note_crash()
@@ -296,18 +290,6 @@ class Staff:
         self._dispatch()
         if self._settings.idle_timeout is not None and not member.inflight:
             self.due(trio.current_time() + self._settings.idle_timeout)
-
-    def _is_worn(self, member: Member[Any]) -> bool:
-        most = self._settings.max_requests
-        if most is not None and member.served >= most:
-            return True
-        if self._settings.max_memory is None:
-            return False
-        now = trio.current_time()
-        if now < member.memory_looked + _MEMORY_LOOKS:
-            return False
-        member.memory_looked = now
-        return member.process is not None and self._platform.resident(member.process.pid) > self._settings.max_memory
 
     def _recycle(self, member: Member[Any]) -> None:
         """It is worn, or has been idle for long; what is missing then is started."""
