@@ -34,12 +34,14 @@ class CheckpointSaver:
         self._answer = answer
         self._waiting: deque[wire.Checkpoint] = deque()
         self._idle: trio.Event | None = None  # set, or None, when nothing is being saved
+        self.used = False  # there was something to be saved
 
     def save(self, checkpoint: wire.Checkpoint) -> None:
         """Has it saved, soon."""
         if self._checkpoints is None:
             self._answer(checkpoint.id, "this run keeps no record")
             return
+        self.used = True
         self._waiting.append(checkpoint)
         if self._idle is None:
             self._idle = trio.Event()

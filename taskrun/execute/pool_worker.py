@@ -64,7 +64,7 @@ class TaskTurn(Turn):
         self.done: wire.Done | None = None
         self._attempt = attempt
         self._call = call
-        self._news = trio.Event()
+        self._news: trio.Event | None = None  # somebody waits
 
     # --- what the pool tells
 
@@ -140,15 +140,19 @@ class TaskTurn(Turn):
     async def wait_news(self) -> Usage | None:
         """As ``wait``, but returns ``None`` when ``wake`` was called before the end."""
         if self.usage is None and self.refused is None:
-            await self._news.wait()
             self._news = trio.Event()
+            try:
+                await self._news.wait()
+            finally:
+                self._news = None
         if self.usage is None and self.refused is not None:
             raise self.refused
         return self.usage
 
     def wake(self) -> None:
         """Lets whoever waits for news see how it stands."""
-        self._news.set()
+        if self._news is not None:
+            self._news.set()
 
 
 class TaskWorker(Member[TaskTurn]):
@@ -160,6 +164,7 @@ class TaskWorker(Member[TaskTurn]):
         said: Takes what it writes while it has no call.
 
     Attributes:
+        called: Targets of its calls: they are imported.
         cpu: Seconds that it has taken for what was before the call in hand.
     """
 
@@ -177,6 +182,7 @@ class TaskWorker(Member[TaskTurn]):
         super().__init__(owner, place, nursery, wire.Reader(), grace=grace)
         self._outputs = outputs
         self._setup = setup
+        self.called: set[str] = set()
         self.cpu = 0.0
         self._said = said
         self._early = bytearray()  # what it said before it was ready; if it never is, the failure tells

@@ -8,8 +8,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from taskrun.execute.binary import started, watch
 from taskrun.execute.python_call import IMPORT_TIMEOUT, PythonAttempt
 from taskrun.model import Clock, Clocks, LookUpFailed, SpawnFailed, Stopped
@@ -23,6 +21,8 @@ if TYPE_CHECKING:
     from taskrun.execute.pools import Crew
     from taskrun.execute.running import Running
     from taskrun.model import Outcome
+
+_NO_CLOCKS = Clocks()
 
 
 class PooledAttempt(PythonAttempt):
@@ -38,6 +38,7 @@ class PooledAttempt(PythonAttempt):
         self._crew: Crew = equipment.pools.crew(self.command.pool)
         self._turn: TaskTurn | None = None
         self._all_read = False
+        self._is_imported = False  # its worker has called the same function before
         running.control = self
 
     async def carry_out(self) -> Outcome:
@@ -100,15 +101,19 @@ class PooledAttempt(PythonAttempt):
 
     def _encoded_call(self) -> bytes:
         base, environ = self._crew.plan.env, self.sink.environment()
-        env: dict[str, str | None] = {name: value for name, value in environ.items() if base.get(name) != value}
-        env.update((name, None) for name in base if name not in environ)
-        return wire.encode(msgspec.structs.replace(self.call(), env=env, cwd=self.attempt.cwd))
+        env: dict[str, str | None] = dict(environ.items() - base.items())
+        for name in base.keys() - environ.keys():
+            env[name] = None
+        return wire.encode(self.call(env))
 
     # --- what its worker tells (see ``pool_worker.Attends``)
 
     def begun(self, turn: TaskTurn) -> None:
         """See there."""
-        self.running.only_clocks(Clocks(timeout=IMPORT_TIMEOUT), name=Clock.IMPORT)
+        assert turn.worker is not None
+        self._is_imported = self.command.target in turn.worker.called
+        if not self._is_imported:
+            self.running.only_clocks(Clocks(timeout=IMPORT_TIMEOUT), name=Clock.IMPORT)
         self.running.begin(turn)
         self.running.on_resume = self._tell_time_left
         self.emit(started(self.attempt, turn))
@@ -119,8 +124,19 @@ class PooledAttempt(PythonAttempt):
         self._take(message, self.equipment.clock.now())
         if isinstance(message, wire.Failure) and self._turn is not None:
             self._turn.status = (1 if message.code is None else message.code) << 8
-        if isinstance(message, wire.Result | wire.Failure):
-            self.running.only_clocks(Clocks())  # what the worker still has to do is not the task's time
+        if self.attempt.clocks != _NO_CLOCKS and isinstance(message, wire.Result | wire.Failure):
+            self.running.only_clocks(_NO_CLOCKS)  # what the worker still has to do is not the task's time
+
+    def start_clocks(self, now: float) -> None:
+        """See there."""
+        if self._is_imported:  # they count already, from a moment ago
+            self.running.started = now
+            self.running.clocks.restart(now)
+            return
+        assert self._turn is not None
+        assert self._turn.worker is not None
+        self._turn.worker.called.add(self.command.target)
+        super().start_clocks(now)
 
     def wrote(self, stream: str, data: bytes) -> None:
         """See there."""

@@ -143,7 +143,9 @@ class Pump:
     async def catch_up(self, streams: list[Stream]) -> None:
         """Reads what is in streams now, whose writers live on."""
         for stream in streams:
-            reads = stream.reads_of_all()
+            if self._holders:
+                await self._released.wait()
+            reads = 0 if stream.closed or not stream.read_once() else stream.reads_of_all()  # mostly it was silent
             while reads and not stream.closed:
                 if self._holders:
                     await self._released.wait()

@@ -89,6 +89,7 @@ class PythonAttempt:
         self._garbled = ""
         self._outbox = Outbox()
         self._calling = False
+        self._had_checkpoint = False
         self._saver = CheckpointSaver(equipment.checkpoints, self._checkpoint_key, self._saved)
 
     async def carry_out(self) -> Outcome:
@@ -113,10 +114,11 @@ class PythonAttempt:
 
     async def settle_checkpoints(self, outcome: Outcome) -> None:
         """The attempt is over: waits for the disk, and forgets the checkpoints of a task that succeeded."""
-        with trio.move_on_after(_HUNG_DISK):
-            await self._saver.finish()
+        if self._saver.used:
+            with trio.move_on_after(_HUNG_DISK):
+                await self._saver.finish()
         checkpoints = self.equipment.checkpoints
-        if outcome.state is State.SUCCEEDED and checkpoints is not None and checkpoints.exist:
+        if outcome.state is State.SUCCEEDED and checkpoints is not None and (self._saver.used or self._had_checkpoint):
             checkpoints.delete(self._checkpoint_key())
 
     def close(self) -> None:
@@ -154,11 +156,12 @@ class PythonAttempt:
         """
         return wire.encode(self.call())
 
-    def call(self) -> wire.Call:
-        """The call, as far as it is the same in all workers."""
+    def call(self, env: dict[str, str | None] | None = None) -> wire.Call:
+        """The call; ``env`` is how its variables differ from those of the worker that will get it."""
         restored = None
         if self.equipment.checkpoints is not None and self.equipment.checkpoints.exist:
             restored = self.equipment.checkpoints.load(self._checkpoint_key())
+            self._had_checkpoint = restored is not None
         return wire.Call(
             target=self.command.target,
             args=self.command.args,
@@ -168,6 +171,8 @@ class PythonAttempt:
             restored=restored,
             task=self.attempt.task,
             attempt=self.attempt.number,
+            env={} if env is None else env,
+            cwd="" if env is None else self.attempt.cwd,
         )
 
     async def _send(self, data: bytes) -> None:
@@ -207,9 +212,7 @@ class PythonAttempt:
         match message:
             case wire.Started():
                 self._calling = True
-                self.running.only_clocks(self.attempt.clocks)
-                self.running.started = now
-                self.running.wake()
+                self.start_clocks(now)
             case wire.Progress(done=done, total=total, message=text):
                 self.sink.sample(Sample(current=done, total=total, message=text or None), now)
             case wire.Status(text=text):
@@ -224,6 +227,12 @@ class PythonAttempt:
                 self._failure = message
             case _:
                 self._garbled = f"a {type(message).__name__} from a worker"
+
+    def start_clocks(self, now: float) -> None:
+        """The function is about to be called, and its imports are done: the attempt's own clocks count from here."""
+        self.running.only_clocks(self.attempt.clocks)
+        self.running.started = now
+        self.running.wake()
 
     def _saved(self, number: int, error: str) -> None:
         self._send_now(wire.CheckpointSaved(id=number, error=error))

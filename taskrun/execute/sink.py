@@ -259,7 +259,8 @@ class Sink:
             self._warn_once(f"its output is still held open by a process that {whose}: the rest is not read")
         if self._fifo is not None:
             fifo = self._fifo.stream
-            all(fifo.read_once() for _ in range(fifo.reads_of_all()))
+            if fifo.read_once():  # mostly nothing was said
+                all(fifo.read_once() for _ in range(fifo.reads_of_all()))
         if self._reader is not None:
             now = self._clock.now()
             for said in self._reader.flush(now):

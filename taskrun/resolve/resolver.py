@@ -199,6 +199,8 @@ class Resolver:
         """
         self._arguments.clear()
         self._parameters = parameters
+        if not self._request.assignments:
+            return
         sites = self.python_calls(selection)
         problems: list[str] = []
         for key, value in self._request.assignments.items():

@@ -77,22 +77,29 @@ class Surroundings:
         _signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
         if sys.getrecursionlimit() != self._recursion:
             sys.setrecursionlimit(self._recursion)
+
+    def set_environment(self, differences: Mapping[str, str | None]) -> None:
+        """Makes the environment what it was, but for these; ``None`` takes one away.
+
+        Done before a call and not after it: most of what one call needs the next needs too.
+        """
+        wanted = self._environment.copy()
+        for name, value in differences.items():
+            if value is None:
+                wanted.pop(os.fsencode(name), None)
+            else:
+                wanted[os.fsencode(name)] = os.fsencode(value)
         now = _environment()
-        if now != self._environment:
-            before = self._environment
-            names = [name for name in {**now, **before} if now.get(name) != before.get(name)]
-            set_variables({os.fsdecode(name): _decoded(before.get(name)) for name in names})
-
-
-def set_variables(variables: Mapping[str, str | None]) -> None:
-    """Sets environment variables; ``None`` takes one away."""
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        elif os.environ.get(name) != value:
-            os.environ[name] = value
-    if "TZ" in variables:
-        time.tzset()
+        if now == wanted:
+            return
+        changed = [name for name in {**now, **wanted} if now.get(name) != wanted.get(name)]
+        for key in changed:
+            if key in wanted:
+                os.environb[key] = wanted[key]
+            else:
+                del os.environb[key]
+        if b"TZ" in changed:
+            time.tzset()
 
 
 def children() -> set[int]:
@@ -121,10 +128,6 @@ def _has_ended(pid: int) -> bool:
 
 def _environment() -> dict[bytes, bytes]:
     return dict(os.environ._data)  # type: ignore[attr-defined]  # noqa: SLF001 - decoding all of it takes 20 us
-
-
-def _decoded(value: bytes | None) -> str | None:
-    return None if value is None else os.fsdecode(value)
 
 
 def _put_back_signal(number: int, known: Any) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,7 +15,7 @@ import msgspec
 from taskrun.worker import execution, failures, leaving, session, system, targets, wire
 from taskrun.worker.convert import prepare
 from taskrun.worker.stopping import Cancelled, interruption
-from taskrun.worker.surroundings import Surroundings, set_variables
+from taskrun.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
     from taskrun.worker.session import Session
@@ -34,13 +33,15 @@ def serve(channel: Session, setup: str | None) -> int:
         _kept.append(stack)
         return execution.end_of_fork(ready.failure or wire.Result(value=b"null"))
     works = ready == wire.Ready()
-    if not channel.send(msgspec.structs.replace(ready, cpu=_cpu())) or not works:
+    if not channel.send(msgspec.structs.replace(ready, cpu=_usage()[0])) or not works:
         _leave(stack)
         return 1
-    status = _Turns(channel).take_all()
+    turns = _Turns(channel)
+    status = turns.take_all()
     if status is not None:
         _kept.append(stack)  # a process that a function has forked: the setup is its parent's to leave
         return status
+    turns.surroundings.set_environment({})
     return 0 if _leave(stack) else 1
 
 
@@ -87,7 +88,7 @@ class _Turns:
     def __init__(self, channel: Session) -> None:
         self._channel = channel
         self._pid = os.getpid()
-        self._surroundings = Surroundings()
+        self.surroundings = Surroundings()
 
     def take_all(self) -> int | None:
         """Until nothing more comes, or the worker is spent; an exit status in a process that a function has forked."""
@@ -96,7 +97,8 @@ class _Turns:
             if os.getpid() != self._pid:
                 return execution.end_of_fork(answer)
             spent = self._tidy_up()
-            done = wire.Done(cpu=_cpu(), max_rss=_max_rss(), spent=spent)
+            cpu, max_rss = _usage()
+            done = wire.Done(cpu=cpu, max_rss=max_rss, spent=spent)
             self._channel.flush()
             session.begin(None)
             if not self._channel.send(answer, done):
@@ -122,7 +124,7 @@ class _Turns:
 
     def _carry_out(self, call: wire.Call) -> wire.Result | wire.Failure:
         self._channel.renew()
-        set_variables(call.env)
+        self.surroundings.set_environment(call.env)
         try:
             os.chdir(call.cwd)
         except OSError as error:
@@ -133,7 +135,7 @@ class _Turns:
 
     def _tidy_up(self) -> str:
         """Puts back what the call has changed; why the worker must not get another, empty: it may."""
-        around = self._surroundings
+        around = self.surroundings
         around.put_back_streams()
         leaving.flush()
         system.flush_c_streams()
@@ -144,11 +146,7 @@ class _Turns:
         return spent
 
 
-def _cpu() -> float:
-    """Seconds of CPU of this process and of the children that it has waited for."""
-    times = os.times()
-    return time.process_time() + times.children_user + times.children_system
-
-
-def _max_rss() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _RSS_UNIT
+def _usage() -> tuple[float, int]:
+    """Seconds of CPU of this process and of the children that it has waited for, and its largest size in bytes."""
+    own, others = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime, own.ru_maxrss * _RSS_UNIT
