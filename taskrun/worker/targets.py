@@ -12,6 +12,9 @@ from taskrun.worker import failures, wire
 
 Target: TypeAlias = Callable[..., Any]
 
+importing = ""
+"""The module that is being imported here, for workers, right now."""
+
 
 class TargetMistake(Exception):  # noqa: N818 - it carries a Mistake
     """A target cannot be called; ``mistake`` says why and where."""
@@ -56,14 +59,18 @@ def import_module(name: str) -> None:
     """
     from taskrun.worker.stopping import Cancelled
 
+    global importing  # noqa: PLW0603 - of this process
     if name in sys.modules:
         return
+    before, importing = importing, name
     try:
         importlib.import_module(name)
     except Cancelled:
         raise
     except BaseException as error:  # noqa: BLE001 - a module may raise anything
         raise TargetMistake(explain_import(name, error)) from None
+    finally:
+        importing = before
 
 
 def explain_import(module: str, error: BaseException) -> wire.Mistake:

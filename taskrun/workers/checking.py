@@ -40,12 +40,25 @@ def refuse_bad_settings(settings: Settings) -> None:
             raise TypeError(f"middleware must be functions, not {layer!r}")
 
 
+def refuse_endless_workers() -> None:
+    """A pool that the module of its own handlers opens would have workers that open pools, and so on.
+
+    Raises:
+        RuntimeError: This is where a module is imported for workers.
+    """
+    if targets.importing:
+        raise RuntimeError(
+            f"`{targets.importing}` is being imported for workers, and opens a pool itself: put what is to run only "
+            'once under `if __name__ == "__main__":`'
+        )
+
+
 def refuse_bad_target(target: object) -> None:
     """Looks at what says where the handlers are.
 
     Raises:
         TypeError: It is no text.
-        ValueError: It is not of the form that is needed.
+        ValueError: It is not of the form that is needed, or names what is another module in each process.
     """
     if not isinstance(target, str):
         raise TypeError(f'target must say where the handlers are, as in "module:name", not be {target!r}')
@@ -53,6 +66,8 @@ def refuse_bad_target(target: object) -> None:
         targets.split(target)
     except targets.TargetMistake:
         raise ValueError(f'target must be of the form "module:name", not {target!r}') from None
+    if target.startswith("__main__:"):
+        raise ValueError(f"target must name the module as workers can import it, not {target!r}: each has its own")
 
 
 def refuse_bad_preload(preload: object) -> None:

@@ -12,7 +12,12 @@ import trio
 from taskrun.host.cpus import usable_cpus
 from taskrun.link import TemplateSpec, open_link
 from taskrun.workers.birthplace import Birthplace
-from taskrun.workers.checking import refuse_bad_preload, refuse_bad_settings, refuse_bad_target
+from taskrun.workers.checking import (
+    refuse_bad_preload,
+    refuse_bad_settings,
+    refuse_bad_target,
+    refuse_endless_workers,
+)
 from taskrun.workers.clerk import Clerk
 from taskrun.workers.errors import WorkerStartFailed
 from taskrun.workers.pool import Pool
@@ -79,7 +84,9 @@ async def open_pool(
         WorkerStartFailed: No worker could be started.
         TypeError: A setting is of the wrong type.
         ValueError: A number is out of range, or the target is no ``module:name``.
+        RuntimeError: The handlers' module opens it, where it is imported for workers.
     """
+    refuse_endless_workers()
     refuse_bad_target(target)
     refuse_bad_preload(preload)
     settings = Settings(

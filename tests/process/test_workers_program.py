@@ -175,6 +175,55 @@ def test_when_the_host_is_lost_at_rest_the_next_send_fails():
     run(test)
 
 
+UNGUARDED = """
+from dataclasses import dataclass
+import trio
+from taskrun.workers import Handlers, Request, open_pool
+
+with open("imports", "a") as file:
+    file.write(f"{__name__}\\n")
+
+@dataclass(frozen=True)
+class Add(Request[int]):
+    number: int
+
+handlers = Handlers()
+
+@handlers.on(Add)
+def add(request: Add) -> int:
+    return request.number + 1
+
+async def main():
+    async with open_pool("unguarded:handlers", size=1) as pool:
+        print(await pool.send(Add(1)))
+
+GUARDtrio.run(main)
+"""
+
+
+@pytest.mark.parametrize("guard", ["", 'if __name__ == "__main__": '])
+def test_a_script_that_has_its_own_handlers_wants_a_guard_and_says_so(tmp_path, guard):
+    (tmp_path / "unguarded.py").write_text(UNGUARDED.replace("GUARD", guard), encoding="utf-8")
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    finished = subprocess.run(
+        [sys.executable, "unguarded.py"],
+        cwd=tmp_path,
+        env=environ,
+        timeout=50,  # below the time that a worker has to start
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    imported = (tmp_path / "imports").read_text(encoding="utf-8").split()
+    if guard:
+        assert finished.stdout == "2\n"
+        assert imported == ["__main__", "unguarded"]
+    else:
+        assert finished.returncode == 1
+        assert 'once under `if __name__ == "__main__":`' in finished.stderr.splitlines()[-1]
+        assert imported == ["__main__", "unguarded", "unguarded"]  # the template, and the worker to say why
+
+
 def test_a_pool_is_not_for_another_loop_and_lives_on():
     async def test(pool):
         async def elsewhere():

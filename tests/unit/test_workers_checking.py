@@ -80,6 +80,11 @@ def test_what_names_no_handlers_is_refused(target):
         opened(target)
 
 
+def test_the_main_module_is_another_one_in_workers():
+    with pytest.raises(ValueError, match="as workers can import it"):
+        opened("__main__:handlers")
+
+
 def test_the_handlers_themselves_are_not_their_name():
     with pytest.raises(TypeError, match="target must say where the handlers are"):
         opened(object())
