@@ -21,7 +21,7 @@ from support.queues import SqliteBench
 from taskrun.jobqueue.values import Done, JobState, NewJob
 
 PATIENCE = 60.0  # seconds; only what hangs takes so long
-IS_THOROUGH = bool(os.environ.get("THOROUGH"))
+IS_THOROUGH = bool(os.environ.get("TORTURE_SECONDS"))
 KILLS = 60 if IS_THOROUGH else 3
 RACED = 8000 if IS_THOROUGH else 240
 
