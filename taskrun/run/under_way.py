@@ -21,7 +21,7 @@ from taskrun.plan import RuledOut
 from taskrun.report.events_out import open_events
 from taskrun.report.writer import Writer
 from taskrun.resolve import LookUpError
-from taskrun.run.closing import Closing, shut_down
+from taskrun.run.closing import Closing, shut_down, try_each
 from taskrun.run.facts import Facts
 from taskrun.run.parent import dies_with_parent, watch_parent
 from taskrun.run.parts import plan_of, reporters_of, start_of, writes_output_events
@@ -217,15 +217,9 @@ class UnderWay:
         return self._closing.result(reason)
 
     def _end_of_a_bug(self) -> None:
-        """Leaves whole what others read, as far as the bug lets it: the events, the record, the screen."""
-        for step in (
-            self._closing.tell_bug,
-            self._reporters.close,
-            self._recording.close,
-            lambda: self._writer.close(_LEAVING),
-        ):
-            with contextlib.suppress(Exception):  # the first is the one to be told
-                step()
+        """Leaves whole what others read: the events, the record, the screen."""
+        told, shown, kept = self._closing.tell_bug, self._reporters.close, self._recording.close
+        try_each(told, shown, kept, lambda: self._writer.close(_LEAVING))
 
     # --- what the scheduler asks
 

@@ -219,7 +219,8 @@ class Staff:
 
     def _note_failed_start(self, failure: WorkerStartFailed) -> None:
         pause = self._breaker.start_failed(trio.current_time())
-        if self.operations is None or pause is None:
+        # The first one's failure is everyone's, unless the machine was short of something for a moment.
+        if pause is None or (self.operations is None and failure.kind != "spawn"):
             self._break(failure)
         elif not self._killing:
             self._nursery.start_soon(self._start_later, pause)

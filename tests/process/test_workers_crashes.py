@@ -14,6 +14,7 @@ from support.duties import TARGET, Count, Die, DieOnce, Echo, Nap, Wait, WhoAreY
 from support.pools import Sent, gone, run, touch, until, workers_of
 
 from taskrun.workers import HandlerFailed, Restarts, RetryOnCrash, WorkerCrashed, WorkerStartFailed
+from taskrun.workers.clerk import Clerk
 
 
 def test_of_twenty_requests_one_of_which_kills_its_worker_nineteen_have_results():
@@ -265,6 +266,24 @@ def test_a_slow_start_within_its_time_is_waited_for(monkeypatch, tmp_path):
         assert pool.statistics.workers == 1
 
     run(test, "slow:handlers")
+
+
+def test_a_machine_that_was_short_of_something_for_a_moment_does_not_cost_the_pool(monkeypatch):
+    fork, failed = Clerk._fork, []
+
+    async def refused_once(self):
+        if not failed:
+            failed.append(self)
+            raise WorkerStartFailed("spawn", "Resource temporarily unavailable")
+        await fork(self)
+
+    monkeypatch.setattr(Clerk, "_fork", refused_once)
+
+    async def test(pool):
+        assert await pool.send(Echo("here")) == "here"
+
+    run(test, size=1)
+    assert failed
 
 
 def test_a_module_that_is_not_there_is_named():
