@@ -9,7 +9,10 @@ from taskrun.worker.convert import Signature, bind, prepare
 
 
 def by_module(request: wire.InspectRequest) -> tuple[dict[str, list[wire.CallSite]], dict[str, wire.TargetReport]]:
-    """The calls by the module of their target, in order; and the reports on targets that name no module at all."""
+    """The calls by the module of their target, in order; and the reports on targets of no such form.
+
+    A target without a colon is a module that is only to be imported.
+    """
     modules: dict[str, list[wire.CallSite]] = {}
     refused: dict[str, wire.TargetReport] = {}
     for call in request.calls:

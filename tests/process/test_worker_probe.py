@@ -169,7 +169,7 @@ def test_targets_that_cannot_be_called_say_why(folder, host):
         "things:tool.uze",
         "things:tool.use",
         "things:Nope",
-        "x",
+        "x:",
     )
     reply = host.inspect(*(site(n, name, 1) for n, name in enumerate(names)))
     errors = {name: reply.targets[name].error for name in names}
@@ -180,7 +180,7 @@ def test_targets_that_cannot_be_called_say_why(folder, host):
     assert errors["things:tool.uze"].hint == "did you mean `use`?"
     assert errors["things:tool.use"] is None
     assert errors["things:Nope"].type == "not-found"
-    assert errors["x"].hint == "write it as `module:function`"
+    assert errors["x:"].hint == "write it as `module:function`"
     assert reply.problems == ()
 
 
