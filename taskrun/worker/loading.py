@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from taskrun.worker.session import Session
 
 
-def serve(channel: Session, target: str) -> int:
+def serve(channel: Session, target: str, preload: tuple[str, ...] = ()) -> int:
     """Serves to the end of the channel, or until a stop was asked for; returns the exit status."""
     try:
+        for name in preload:
+            targets.import_module(name)  # mostly it is there; else the import says why it is not
         handlers = load(target)
     except targets.TargetMistake as mistake:
         channel.send_frame(requests.encode(requests.Hello(mistake=mistake.mistake)))

@@ -60,10 +60,12 @@ class Serve(Value, frozen=True, kw_only=True, tag="serve"):
     Attributes:
         target: ``module:name`` of a ``Handlers``; the name may be dotted.
         setup: For handlers of taskrun's own, which find it at ``session.setup``.
+        preload: Modules that the user wanted to be there; the template has imported them, if they can be.
     """
 
     target: str
     setup: bytes = b""
+    preload: tuple[str, ...] = ()
 
 
 class ClockUpdate(Value, frozen=True, kw_only=True, tag="clock"):

@@ -103,7 +103,7 @@ def _serve_pool(call: wire.Serve | wire.ServeTasks, channel: Session) -> int:
         from taskrun.worker import loading  # most workers belong to no pool
 
         session.setup = call.setup
-        return loading.serve(channel, call.target)
+        return loading.serve(channel, call.target, call.preload)
     from taskrun.worker import tasks
 
     return tasks.serve(channel, call.setup)

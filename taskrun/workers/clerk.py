@@ -27,7 +27,9 @@ class Clerk(Member[Ticket]):
         self._beside: Beside | None = None  # from the first request on that may have large values
 
     def _first_words(self) -> bytes:
-        return wire.encode(wire.Serve(target=self._place.target, setup=self._place.setup))
+        place = self._place
+        wanted = tuple(name for name in place.template.preload if not name.startswith("taskrun."))
+        return wire.encode(wire.Serve(target=place.target, setup=place.setup, preload=wanted))
 
     def _say_leave(self) -> None:
         self._send(requests.encode(requests.Leave()))

@@ -286,6 +286,15 @@ def test_a_machine_that_was_short_of_something_for_a_moment_does_not_cost_the_po
     assert failed
 
 
+def test_a_module_to_be_preloaded_that_is_not_there_is_named():
+    async def never(_pool):
+        raise AssertionError
+
+    with pytest.raises(WorkerStartFailed, match="there is no module `jsom`") as caught:
+        run(never, preload=["jsom"])
+    assert caught.value.kind == "import"
+
+
 def test_a_module_that_is_not_there_is_named():
     async def never(_pool):
         raise AssertionError
