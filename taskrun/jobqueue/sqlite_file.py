@@ -97,13 +97,18 @@ class SqliteFile:
                 if self._database is not None:
                     _wait_for_locks(self._database, seconds)
 
+    @property
+    def may_be_long(self) -> bool:
+        """Whether enough was written for ``copy_back`` to look at the log."""
+        return self._written >= _WAL_LOOK
+
     def copy_back(self) -> None:
         """Copies a write-ahead log that has become large into the database, as often as it is called often enough.
 
         SQLite would do it at some commit, which then waits for the disk; and, in versions before 3.51.3, might damage
         the database if another process committed in that moment. This way no other can: FULL holds up who writes.
         """
-        if self._written < _WAL_LOOK:
+        if not self.may_be_long:
             return
         self._written = 0
         try:

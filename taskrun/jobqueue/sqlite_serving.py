@@ -176,7 +176,7 @@ class Service:
 
     async def _chores(self, store: WorkerStore) -> None:
         try:
-            returned = await self._in_thread(store.chores)
+            returned = await self._in_thread(store.chores) if store.has_chores() else []
         except (QueueBusy, QueueUnwritable) as error:  # they have time
             self._trouble(str(error))
             return

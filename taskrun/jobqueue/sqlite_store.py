@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from taskrun.jobqueue.values import Retention
 
 _PATIENCE = 1.0  # seconds that a turn waits for a lock before it says so; the worker tries again for ever
-_PRUNE = 600  # rounds of chores between two batches of old jobs, unless the last one found some
+_SWEEP = 600  # looks between two batches of old jobs, unless the last one found some
 
 
 class Turn(Value, frozen=True, kw_only=True):
@@ -74,7 +74,7 @@ class WorkerStore:
         self._folder = folder
         self._clock = clock
         self._retention = retention
-        self._until_prune = 0
+        self._until_sweep = 0
         self._failed = False
 
     def open(self) -> None:
@@ -129,16 +129,22 @@ class WorkerStore:
             is_drained=is_drained,
         )
 
+    def has_chores(self) -> bool:
+        """Whether others have left something to look after; to be asked every second, and as quick as a turn."""
+        self._until_sweep -= 1
+        if self._until_sweep < 0 or self._file.may_be_long:
+            return True
+        self._file.set_patience(0.0)
+        return bool(self._dead())
+
     def chores(self) -> list[int]:
-        """Looks after what others have left: dead workers' jobs, old jobs, a long log. To be called every second.
+        """Looks after what others have left: dead workers' jobs and files, old jobs, a long log.
 
         Returns:
             Jobs of workers that had ended; they are offered again, or are dead.
         """
         self._file.set_patience(_PATIENCE)
-        with self._file.reading() as database:
-            others = self._clerk.others(database)
-        dead = [worker for worker in others if not presence.is_alive(self._folder, worker)]
+        dead = self._dead()
         returned: list[int] = []
         if dead:
             with self._file.writing() as database:
@@ -146,16 +152,15 @@ class WorkerStore:
                     returned += self._clerk.give_back_of_dead(database, worker, self._clock())
             presence.ring(self._folder)
         presence.forget_dead(self._folder)
-        self._prune()
+        if self._until_sweep < 0 and (self._retention is None or not self._admin.prune_some(self._retention)):
+            self._until_sweep = _SWEEP
         self._file.copy_back()
         return returned
 
-    def _prune(self) -> None:
-        if self._retention is None:
-            return
-        self._until_prune -= 1
-        if self._until_prune < 0 and not self._admin.prune_some(self._retention):
-            self._until_prune = _PRUNE
+    def _dead(self) -> list[str]:
+        with self._file.reading() as database:
+            others = self._clerk.others(database)
+        return [worker for worker in others if not presence.is_alive(self._folder, worker)]
 
     def close(self) -> None:
         """Closes the connection."""

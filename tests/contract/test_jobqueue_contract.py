@@ -13,6 +13,7 @@ from functools import partial
 import hypothesis.strategies as st
 import pytest
 import trio
+import trio.testing
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from support.queues import BENCHES, SetClock
@@ -363,6 +364,34 @@ def test_an_idle_worker_is_woken_and_needs_no_look_of_its_own(real, monkeypatch)
 
     trio.run(main)
     assert seen == [True] * 3
+
+
+def test_a_wake_that_is_lost_and_a_clock_that_is_set_are_noticed_by_looking(bench, monkeypatch):
+    monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", 0.1)
+    monkeypatch.setattr("taskrun.jobqueue.presence.ring", lambda _folder: None)
+    queue, stop = bench.queue(), trio.Event()
+
+    async def main():
+        send, receive = trio.open_memory_channel[int](9)
+
+        async def handle(job, _lease):
+            await send.send(job.id)
+            return Done()
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(queue.serve, handle, slots=1, stop=stop))
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                later, now = queue.enqueue([NewJob(task="t", delay=HOUR), NewJob(task="t")])
+                assert await receive.receive() == now.id
+                await trio.testing.wait_all_tasks_blocked(0.01)
+                bench.clock.now += HOUR + 1
+                assert await receive.receive() == later.id
+                stop.set()
+
+        assert states(queue, later.id, now.id) == ["done", "done"]
+
+    trio.run(main)
 
 
 # --- any order --------------------------------------------------------------------------------------------------------

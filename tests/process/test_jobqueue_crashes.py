@@ -172,6 +172,14 @@ def test_workers_that_race_take_each_job_once(bench, started, workers):
     assert bench.queue().admin().stats().counts[JobState.DONE] == RACED
 
 
+def test_processes_that_make_the_same_queue_in_the_same_moment_all_store_their_job(bench, started):
+    race = started("race", bench.path, 8, "first")
+
+    assert sorted(map(int, said(race)["stored"])) == list(range(1, 9))
+    assert race.returncode == 0
+    assert whole(bench.path)
+
+
 # --- a worker that stands still ---------------------------------------------------------------------------------------
 
 

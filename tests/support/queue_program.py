@@ -59,14 +59,24 @@ def work(path: str, *, until_empty: bool = False) -> None:
             continue
 
 
-def race(path: str, count: str) -> None:
-    """That many processes work until nothing is left, all beginning at the same moment."""
+def first(path: str) -> None:
+    """Stores one job."""
+    queue = SqliteQueue(path)
+    say("stored", queue.enqueue([NewJob(task="t")])[0].id)
+    queue.close()
+
+
+def race(path: str, count: str, what: str = "work") -> None:
+    """That many processes work until nothing is left, or store a job, all beginning at the same moment."""
     gate, opened = os.pipe()
     for _ in range(int(count)):
         if not os.fork():
             os.close(opened)
             os.read(gate, 1)
-            work(path, until_empty=True)
+            if what == "work":
+                work(path, until_empty=True)
+            else:
+                first(path)
             os._exit(0)
     os.close(opened)
     while True:
