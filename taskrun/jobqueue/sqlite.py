@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sqlite3
@@ -13,7 +14,7 @@ from taskrun.jobqueue.sqlite_admin import SqliteAdmin
 from taskrun.jobqueue.sqlite_enqueue import checked, insert
 from taskrun.jobqueue.sqlite_file import SqliteFile, explain
 from taskrun.jobqueue.sqlite_schema import VERSION, check_library, check_version, migrate, version_of
-from taskrun.jobqueue.values import Retention
+from taskrun.jobqueue.values import QueueBusy, QueueUnwritable, Retention
 from taskrun.model import UsageError
 
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class SqliteQueue:
         with self._file.writing() as database:
             stored = insert(database.cursor(), ready, self._clock())
         self.wake()
-        self._file.copy_back()
+        with contextlib.suppress(QueueBusy, QueueUnwritable):  # the jobs are stored all the same
+            self._file.copy_back()
         return stored
 
     def _enqueue_within(

@@ -106,7 +106,8 @@ class SqliteFile:
         """Copies a write-ahead log that has become large into the database, as often as it is called often enough.
 
         SQLite would do it at some commit, which then waits for the disk; and, in versions before 3.51.3, might damage
-        the database if another process committed in that moment. This way no other can: FULL holds up who writes.
+        the database if another process committed in that moment. This way no other can: TRUNCATE holds up who writes.
+        It also leaves an empty log, whose size says when the next copy is due.
         """
         if not self.may_be_long:
             return
@@ -120,7 +121,7 @@ class SqliteFile:
                 database = self._connection()
                 _wait_for_locks(database, _WAL_WAIT)
                 try:
-                    database.execute("PRAGMA wal_checkpoint(FULL)").fetchall()  # says so if somebody was in the way
+                    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # says so if somebody was in the way
                 finally:
                     _wait_for_locks(database, self._patience)
 
