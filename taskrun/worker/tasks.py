@@ -42,7 +42,8 @@ def serve(channel: Session, setup: str | None) -> int:
         _kept.append(stack)  # a process that a function has forked: the setup is its parent's to leave
         return status
     turns.surroundings.set_environment({})
-    return 0 if _leave(stack) else 1
+    left = _leave(stack)
+    return 0 if left and not turns.unheard else 1
 
 
 _kept: list[object] = []
@@ -83,9 +84,14 @@ def _leave(stack: contextlib.ExitStack) -> bool:
 
 
 class _Turns:
-    """The calls of one worker, one after the other."""
+    """The calls of one worker, one after the other.
+
+    Attributes:
+        unheard: The last answer could not be sent.
+    """
 
     def __init__(self, channel: Session) -> None:
+        self.unheard = False
         self._channel = channel
         self._pid = os.getpid()
         self.surroundings = Surroundings()
@@ -103,6 +109,7 @@ class _Turns:
             session.begin(None)
             if not self._channel.send(answer, done):
                 session.complain("the task closed its channel to the runner (descriptor 3): its result is lost")
+                self.unheard = True
                 return None
             if spent:
                 return None

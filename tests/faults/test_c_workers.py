@@ -141,11 +141,15 @@ def pool(method):
 QUICK = ("timeout = '300ms'", "grace = '300ms'")
 
 
-def call(project, target, *lines, words=(), **arguments):
+everywhere = pytest.mark.parametrize("pool", [None, "p"], ids=["alone", "in a pool"])
+
+
+def call(project, target, *lines, words=(), pool=None, **arguments):
     """Runs a task that calls one of them; returns its `task.end` and the finished command."""
     project.write("calls.py", CALLS)
     args = f"args = {{ {', '.join(f'{name} = {json.dumps(value)}' for name, value in arguments.items())} }}"
-    project.tasks("\n".join(["[tasks.a]", f"python = 'calls:{target}'", args, *lines]))
+    first = [] if pool is None else [f"[pools.{pool}]", f"[defaults]\npool = '{pool}'"]
+    project.tasks("\n".join([*first, "[tasks.a]", f"python = 'calls:{target}'", args, *lines]))
     finished = project.taskrun("run", "a", *words)
     return runs.ends(project)["a"], finished
 
@@ -173,13 +177,16 @@ def test_c2_c3_an_exit_behind_our_back_is_never_a_success(project, code):
     finished.exits(code or 1).prints_exactly("")
 
 
+@everywhere
 @pytest.mark.parametrize(
     ("code", "state", "status", "reason"),
     [(3, "failed", 3, "exit 3"), ("bye", "failed", 1, "bye"), (None, "succeeded", 0, ""), (0, "succeeded", 0, "")],
 )
-def test_c4_sys_exit_counts_as_in_any_program(project, code, state, status, reason):
+def test_c4_sys_exit_counts_as_in_any_program(project, code, state, status, reason, pool):  # noqa: PLR0917 - a table
     argument = {} if code is None else {"code": code}
-    end, finished = call(project, "sys_exit" if argument else "sys.exit", words=("--exit-code", "task"), **argument)
+    end, finished = call(
+        project, "sys_exit" if argument else "sys.exit", words=("--exit-code", "task"), pool=pool, **argument
+    )
     assert (end["state"], end["exit_code"], end["reason"]) == (state, status, reason)
     finished.exits(status).never_says("Traceback")
     assert code == "bye" or end["log"] is None, "it said nothing, and where it left helps nobody"
@@ -207,6 +214,7 @@ def test_c5_a_traceback_has_the_users_frames_alone_and_its_causes(project):
     ]
 
 
+@everywhere
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
@@ -215,19 +223,21 @@ def test_c5_a_traceback_has_the_users_frames_alone_and_its_causes(project):
         ("hostile", "Hostile (its message cannot be shown)"),
     ],
 )
-def test_c6_exceptions_that_are_no_errors_are_failures_and_no_interrupts(project, target, reason):
-    end, finished = call(project, target)
+def test_c6_exceptions_that_are_no_errors_are_failures_and_no_interrupts(project, target, reason, pool):
+    end, finished = call(project, target, pool=pool)
     assert (end["state"], end["reason"]) == ("failed", reason)
     finished.exits(1)
 
 
-def test_c7_an_exception_that_could_not_be_unpickled_is_told(project):
-    end, _finished = call(project, "two")
+@everywhere
+def test_c7_an_exception_that_could_not_be_unpickled_is_told(project, pool):
+    end, _finished = call(project, "two", pool=pool)
     assert end["reason"] == "Two: one"
 
 
-def test_c8_a_result_that_cannot_be_sent_says_where_in_it_and_why(project):
-    end, finished = call(project, "unencodable")
+@everywhere
+def test_c8_a_result_that_cannot_be_sent_says_where_in_it_and_why(project, pool):
+    end, finished = call(project, "unencodable", pool=pool)
     why = "`result.a[1]` is of type `function`, which JSON cannot hold"
     assert end["reason"] == f"its result cannot be sent back: {why}"
     finished.exits(1)
@@ -261,6 +271,7 @@ def test_c12_a_call_that_swallows_every_exception_is_asked_once_and_killed(proje
     assert log_of(project).count("swallowed Cancelled") == 1
 
 
+@everywhere
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
@@ -270,15 +281,16 @@ def test_c12_a_call_that_swallows_every_exception_is_asked_once_and_killed(proje
         ("stack_of_c", "killed by SIGSEGV"),
     ],
 )
-def test_c13_what_is_too_deep_for_python_or_for_c_fails_its_own_task(project, target, reason):
-    end, finished = call(project, target)
+def test_c13_what_is_too_deep_for_python_or_for_c_fails_its_own_task(project, target, reason, pool):
+    end, finished = call(project, target, pool=pool)
     assert end["state"] == "failed"
     assert end["reason"].startswith(reason)
     finished.exits(1)
 
 
-def test_c14_a_call_without_memory_is_a_memory_error(project):
-    end, finished = call(project, "without_memory")
+@everywhere
+def test_c14_a_call_without_memory_is_a_memory_error(project, pool):
+    end, finished = call(project, "without_memory", pool=pool)
     assert end["reason"] == "MemoryError"
     finished.exits(1)
     assert "in without_memory" in end["detail"]
@@ -331,12 +343,13 @@ def test_c19_a_module_that_cannot_be_imported_is_told_before_anything_starts(pro
     assert not (project.path / "started").exists()
 
 
-def test_c20_a_call_that_closes_its_channel_is_heard_by_nobody_and_hangs_nothing(project):
-    end, finished = call(project, "close_all")
+@everywhere
+def test_c20_a_call_that_closes_its_channel_is_heard_by_nobody_and_hangs_nothing(project, pool):
+    end, finished = call(project, "close_all", pool=pool)
     assert (end["state"], end["reason"]) == ("failed", "exited (1) before returning a result")
     finished.exits(1)
     assert "closed its channel to the runner (descriptor 3): its result is lost" in log_of(project)
-    end, finished = call(project, "close_all_and_stay", *QUICK)
+    end, finished = call(project, "close_all_and_stay", *QUICK, pool=pool)
     assert (end["signal"], end["reason"]) == (9, "timed out after 300ms, did not stop and was killed")
     finished.exits(124)
     assert "leads its session already" in log_of(project)
