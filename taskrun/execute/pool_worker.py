@@ -5,13 +5,13 @@ A turn looks like a process to whoever keeps its clocks and stops it: it ends wi
 
 from __future__ import annotations
 
-import os
 import socket
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import trio
 
+from taskrun.execute.pump import open_pipes
 from taskrun.link import HostLost, Usage
 from taskrun.worker import requests, wire
 from taskrun.workers.member import Member
@@ -273,14 +273,8 @@ class TaskWorker(Member[TaskTurn]):
     # --- output
 
     def _open_output(self) -> tuple[int, int]:
-        reading, stdout = os.pipe()
-        try:
-            reading_err, stderr = os.pipe()
-        except OSError:
-            os.close(reading)
-            os.close(stdout)
-            raise
-        self._streams = [self._outputs.add(reading, self._wrote_out), self._outputs.add(reading_err, self._wrote_err)]
+        (out, stdout), (err, stderr) = open_pipes()
+        self._streams = [self._outputs.add(out, self._wrote_out), self._outputs.add(err, self._wrote_err)]
         return stdout, stderr
 
     def _wrote_out(self, data: bytes) -> None:

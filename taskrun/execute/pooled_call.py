@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskrun.execute.binary import started, watch
 from taskrun.execute.python_call import IMPORT_TIMEOUT, PythonAttempt
-from taskrun.model import Clock, Clocks, LookUpFailed, SpawnFailed, Stopped
+from taskrun.model import Clock, Clocks, SpawnFailed, Stopped
 from taskrun.worker import wire
 from taskrun.workers.errors import WorkersError, WorkerStartFailed
 
@@ -41,12 +41,7 @@ class PooledAttempt(PythonAttempt):
         self._is_imported = False  # its worker has called the same function before
         running.control = self
 
-    async def carry_out(self) -> Outcome:
-        """From the attempt to its outcome."""
-        try:
-            call = self._encoded_call()
-        except OverflowError:  # JSON knows such numbers, and results may hold them
-            return self.running.without_process(LookUpFailed(message="an argument is a whole number beyond 64 bits"))
+    async def _carry_out(self, call: bytes) -> Outcome:
         try:
             turn = await self._await_turn(call)
         except WorkersError as failure:

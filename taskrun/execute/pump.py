@@ -21,6 +21,21 @@ _AT_ONCE = 4  # whole chunks of one stream in a row: while one is handed on, its
 OnData: TypeAlias = Callable[[bytes], None]
 
 
+def open_pipes() -> tuple[tuple[int, int], tuple[int, int]]:
+    """The pipes of a process's stdout and stderr, the reading end of each first; both or none.
+
+    Raises:
+        OSError: No descriptors left.
+    """
+    out = os.pipe()
+    try:
+        return out, os.pipe()
+    except OSError:
+        os.close(out[0])
+        os.close(out[1])
+        raise
+
+
 class Stream:
     """The reading end of one pipe, FIFO or socket; owned by the pump until it is closed."""
 

@@ -98,6 +98,9 @@ class PythonAttempt:
             call = self._encoded_call()
         except OverflowError:  # JSON knows such numbers, and results may hold them
             return self.running.without_process(LookUpFailed(message="an argument is a whole number beyond 64 bits"))
+        return await self._carry_out(call)
+
+    async def _carry_out(self, call: bytes) -> Outcome:
         try:
             process = await patiently(self._fork, self.running, self.equipment)
         except OSError as error:

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from taskrun.events import TaskMessage, TaskOutput, TaskProgress
+from taskrun.execute.pump import open_pipes
 from taskrun.model import State
 from taskrun.output.samples import Message, Output, Unknown
 
@@ -79,13 +80,7 @@ class Sink:
             OSError: No descriptors left.
         """
         self._close_unread()
-        out_read, out_write = os.pipe()
-        try:
-            err_read, err_write = os.pipe()
-        except OSError:
-            os.close(out_read)
-            os.close(out_write)
-            raise
+        (out_read, out_write), (err_read, err_write) = open_pipes()
         self._unread = [(out_read, self.stdout), (err_read, self.stderr)]
         return out_write, err_write
 

@@ -89,14 +89,10 @@ class Executor(futures.Executor):
             settings=Settings(
                 size=self._max_workers,
                 timeouts=Timeouts(startup=startup_timeout),
-                middleware=(),
-                on_crash=None,
-                max_queue=None,
                 prefetch=prefetch,
                 max_requests=max_tasks_per_child,
                 max_memory=max_memory,
                 idle_timeout=idle_timeout,
-                spares=0,
                 grace=grace,
                 restarts=Restarts(most=sys.maxsize),  # each costs a call, so they do not go on for ever
             ),

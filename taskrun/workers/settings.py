@@ -92,18 +92,18 @@ class Statistics(Value, frozen=True, kw_only=True):
 
 
 class Settings(Value, frozen=True, kw_only=True):
-    """What ``open_pool`` was told; see there."""
+    """What ``open_pool`` was told; see there. A pool of ours that leaves a setting out does without."""
 
     size: int
     timeouts: Timeouts
-    middleware: tuple[Callable[..., Any], ...]
-    on_crash: RetryOnCrash | Mapping[type[Request[Any]], RetryOnCrash] | None
-    max_queue: int | None
-    prefetch: int
-    max_requests: int | None
-    max_memory: int | None
-    idle_timeout: float | None
-    spares: int
+    middleware: tuple[Callable[..., Any], ...] = ()
+    on_crash: RetryOnCrash | Mapping[type[Request[Any]], RetryOnCrash] | None = None
+    max_queue: int | None = None
+    prefetch: int = 1
+    max_requests: int | None = None
+    max_memory: int | None = None
+    idle_timeout: float | None = None
+    spares: int = 0
     grace: float
     restarts: Restarts
     on_demand: bool = False  # a worker is started only when a request waits for one
