@@ -78,3 +78,10 @@ def width_of(text: str) -> int:
             continue
         width += 2 if unicodedata.east_asian_width(char) in "WF" else 1
     return width
+
+
+def printed(who: str, data: bytes, most: int = 5) -> list[str]:
+    """What somebody wrote who belongs to no task, a message for each of the first lines."""
+    lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
+    more = [f"{who} printed more than that"] if len(lines) > most else []
+    return [*(f"{who} printed: {line}" for line in lines[:most]), *more]

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from taskrun.config.wording import printed
 from taskrun.events import DiagnosticEvent, PoolState
 from taskrun.execute.pool_worker import TaskTurn, TaskWorker
 from taskrun.model import Diagnostic, Value
 from taskrun.workers.birthplace import Birthplace
-from taskrun.workers.settings import Restarts, Settings, Timeouts
+from taskrun.workers.settings import Settings, Timeouts
 from taskrun.workers.staff import Staff
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from taskrun.execute.pool_worker import Attends
     from taskrun.execute.pump import Pump
     from taskrun.link import Link, TemplateSpec
-
-_MOST_LINES = 5  # of what is printed while no task runs
-_NO_LIMIT = 1 << 60  # crashes: each costs a task its attempt, so that there is no endless loop to be broken
 
 
 class PoolPlan(Value, frozen=True, kw_only=True):
@@ -125,7 +123,6 @@ class Pools:
             max_requests=plan.max_requests,
             max_memory=plan.max_memory,
             grace=plan.grace,
-            restarts=Restarts(most=_NO_LIMIT),
             on_demand=True,
         )
         said = bytearray()
@@ -180,9 +177,5 @@ class Pools:
 
     def _tell_said(self, emit: Emit) -> None:
         for crew in self._crews.values():
-            lines = [line for line in crew.said.decode(errors="replace").splitlines() if line.strip()]
-            texts = [f"pool `{crew.name}` printed: {line}" for line in lines[:_MOST_LINES]]
-            if len(lines) > _MOST_LINES:
-                texts.append(f"pool `{crew.name}` printed more than that")
-            for text in texts:
+            for text in printed(f"pool `{crew.name}`", bytes(crew.said)):
                 emit(DiagnosticEvent(diagnostic=Diagnostic(code="pool", message=text, level="warning")))

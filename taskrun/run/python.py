@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from taskrun.config.wording import printed
 from taskrun.link import HostLost, SpawnError, TemplateSpec
 from taskrun.model import Diagnostic, ProjectError, ResourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from taskrun.config import Project
     from taskrun.execute.inspection import Inspection
@@ -66,7 +67,6 @@ def _is_own(path: str) -> bool:
 
 
 _MOST_SAID = 2000  # bytes of what imports printed that are worth showing
-_MOST_LINES = 5
 _NOT_INSPECTED = "Python tasks cannot be inspected"
 
 
@@ -105,14 +105,7 @@ async def inspect_calls(link: Link, setting: Setting, selection: Selection, said
     if found.diagnostics:
         raise ProjectError(found.diagnostics)
     resolver.accept_open_keys(selection, found.parameters)
-    return (*found.warnings, *_printed(os.pread(said, _MOST_SAID, 0)))
-
-
-def _printed(data: bytes) -> Iterator[str]:
-    lines = [line for line in data.decode(errors="replace").splitlines() if line.strip()]
-    yield from (f"imports printed: {line}" for line in lines[:_MOST_LINES])
-    if len(lines) > _MOST_LINES:
-        yield "imports printed more than that"
+    return (*found.warnings, *printed("imports", os.pread(said, _MOST_SAID, 0)))
 
 
 async def inspect_sites(

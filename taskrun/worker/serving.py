@@ -174,15 +174,7 @@ class Server:
     def _receive(self, appetite: int) -> bytes:
         """Waits for more; empty: there is none, or a stop was asked for, which no handler is concerned by."""
         interruption.asked = False  # the next handler may be another one
-        try:
-            interruption.allow()
-            try:
-                return self.channel.receive_bytes(appetite, self.borrowed)
-            finally:
-                interruption.forbid()
-        except Cancelled:
-            interruption.forbid()
-            return b""
+        return interruption.while_idle(lambda: self.channel.receive_bytes(appetite, self.borrowed)) or b""
 
     def _carry_out(self, ask: requests.Ask) -> requests.Answer | requests.Refusal:
         prepared = self.prepare(ask)

@@ -98,7 +98,7 @@ class Session(Speaker):
     def __init__(self, descriptor: int) -> None:
         super().__init__()
         self._socket = Socket(AF_UNIX, SOCK_STREAM, 0, descriptor)
-        self._identity = _identity(descriptor)
+        self._identity = identity(descriptor)
         self._reader = wire.Reader()
         self._sending = RLock()
         self._in_frame = False
@@ -264,12 +264,13 @@ class Session(Speaker):
 
     def _is_ours(self) -> bool:
         """Whether the descriptor is still the channel: a task may have closed it, and opened another thing there."""
-        if not self.lost and _identity(self._socket.fileno()) != self._identity:
+        if not self.lost and identity(self._socket.fileno()) != self._identity:
             self.lost = True
         return not self.lost
 
 
-def _identity(descriptor: int) -> tuple[int, int]:
+def identity(descriptor: int) -> tuple[int, int]:
+    """What a descriptor is open on, to be compared; (-1, -1): nothing."""
     try:
         status = os.fstat(descriptor)
     except OSError:

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
@@ -107,6 +110,18 @@ class Interruption:
     def forbid(self) -> None:
         """The function has ended: nothing is raised any more."""
         self._depth = 1
+
+    def while_idle(self, wait: Callable[[], T]) -> T | None:
+        """What ``wait`` returns, which no function of the user's is concerned by; ``None``: a stop was asked for."""
+        try:
+            self.allow()
+            try:
+                return wait()
+            finally:
+                self.forbid()
+        except Cancelled:
+            self.forbid()
+            return None
 
     def renew(self) -> None:
         """Another function's turn: it has asked for nothing."""

@@ -14,7 +14,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-from taskrun.worker import leaving
+from taskrun.worker import leaving, session
 from taskrun.worker.stopping import interruption
 
 if TYPE_CHECKING:
@@ -139,14 +139,6 @@ def _put_back_signal(number: int, known: Any) -> None:
         faulthandler.register(signal.SIGUSR1, 2, all_threads=True)  # how a worker tells where it is; see ``template``
 
 
-def _identities() -> list[tuple[int, int] | None]:
-    """What descriptors 1 and 2 are."""
-    found: list[tuple[int, int] | None] = []
-    for descriptor in (1, 2):
-        try:
-            status = os.fstat(descriptor)
-        except OSError:
-            found.append(None)
-        else:
-            found.append((status.st_dev, status.st_ino))
-    return found
+def _identities() -> tuple[tuple[int, int], ...]:
+    """What stdout and stderr are, whatever Python calls so."""
+    return session.identity(1), session.identity(2)

@@ -14,7 +14,7 @@ import msgspec
 
 from taskrun.worker import execution, failures, leaving, session, system, targets, wire
 from taskrun.worker.convert import prepare
-from taskrun.worker.stopping import Cancelled, interruption
+from taskrun.worker.stopping import interruption
 from taskrun.worker.surroundings import Surroundings
 
 if TYPE_CHECKING:
@@ -118,15 +118,7 @@ class _Turns:
 
     def _await_call(self) -> wire.Call | None:
         """Waits for the next; ``None``: there is none, or a stop was asked for, which no function is concerned by."""
-        try:
-            interruption.allow()
-            try:
-                call = self._channel.receive_call()
-            finally:
-                interruption.forbid()
-        except Cancelled:
-            interruption.forbid()
-            return None
+        call = interruption.while_idle(self._channel.receive_call)
         return call if isinstance(call, wire.Call) else None
 
     def _carry_out(self, call: wire.Call) -> wire.Result | wire.Failure:

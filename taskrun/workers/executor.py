@@ -6,7 +6,6 @@ The pool and its trio loop live in a thread of the executor's own, which this mo
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 import weakref
 from concurrent import futures
@@ -19,7 +18,7 @@ from taskrun.workers import checking
 from taskrun.workers.calling import CallFuture, Wanted
 from taskrun.workers.engine import Engine
 from taskrun.workers.plan import Plan, is_of_main
-from taskrun.workers.settings import Restarts, Settings, Timeouts
+from taskrun.workers.settings import Settings, Timeouts
 
 if TYPE_CHECKING:
     from collections import deque
@@ -94,7 +93,6 @@ class Executor(futures.Executor):
                 max_memory=max_memory,
                 idle_timeout=idle_timeout,
                 grace=grace,
-                restarts=Restarts(most=sys.maxsize),  # each costs a call, so they do not go on for ever
             ),
             timeout=timeout,
             kill_on_cancel=kill_on_cancel,

@@ -58,7 +58,7 @@ class Lending:
     def lend(self, clerk: LentClerk, staff: Staff) -> None:
         """In the pool's thread, with the lock: lends it, if it has nothing to do and may get something."""
         if clerk.listed and not clerk.inflight:
-            staff._unlist(clerk)  # noqa: SLF001 - this takes the place of the staff's own giving out
+            staff.delist(clerk)  # this takes the place of the staff's own giving out
             self._idle.append(clerk)
 
     def take_back(self, staff: Staff | None) -> None:
@@ -67,7 +67,7 @@ class Lending:
             idle, self._idle = self._idle, []
         for clerk in idle:
             if staff is not None:
-                staff._list(clerk)  # noqa: SLF001 - likewise
+                staff.enlist(clerk)
 
     def forget(self, clerk: LentClerk) -> None:
         """It has ended, or is about to: from here on nobody gives it anything."""
@@ -90,9 +90,9 @@ class Lending:
 
 def give_next(clerk: LentClerk, order: Order, staff: Staff) -> None:
     """In the pool's thread: gives a listed worker its next call, past the queue."""
-    staff._unlist(clerk)  # noqa: SLF001 - likewise
+    staff.delist(clerk)
     clerk.give(order)
-    staff._list(clerk)  # noqa: SLF001 - likewise
+    staff.enlist(clerk)
 
 
 class LentClerk(Clerk):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping  # noqa: TC003 - msgspec reads the annotations
 from typing import Any
 
@@ -91,6 +92,10 @@ class Statistics(Value, frozen=True, kw_only=True):
     arena: int = 0
 
 
+_ANY_NUMBER = Restarts(most=sys.maxsize)
+"""Where each crash costs a call or a task its attempt, they do not go on for ever."""
+
+
 class Settings(Value, frozen=True, kw_only=True):
     """What ``open_pool`` was told; see there. A pool of ours that leaves a setting out does without."""
 
@@ -105,7 +110,7 @@ class Settings(Value, frozen=True, kw_only=True):
     idle_timeout: float | None = None
     spares: int = 0
     grace: float
-    restarts: Restarts
+    restarts: Restarts = _ANY_NUMBER
     on_demand: bool = False  # a worker is started only when a request waits for one
 
     def crash_policy(self, kind: type[Request[Any]]) -> RetryOnCrash | None:

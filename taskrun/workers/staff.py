@@ -97,7 +97,7 @@ class Staff:
             return True
         for member in self._members:
             if member.inflight and member.inflight[0] is ticket:
-                self._unlist(member)
+                self.delist(member)
                 member.end()
                 self._fill()
                 return False
@@ -112,20 +112,21 @@ class Staff:
             if member.ending or member.leaving:
                 continue
             member.give(self.queue.pop())
-            self._list(member)
+            self.enlist(member)
         if self._closing:
             self._look_for_the_end()  # what could not be given has failed
         if self.queue and self._is_lazy:
             self._fill()
 
-    def _list(self, member: Member[Any]) -> None:
+    def enlist(self, member: Member[Any]) -> None:
         """Notes that it can take another request, if it can."""
         has_room = len(member.inflight) < self._settings.prefetch and not member.worn and self._wear.leaves_room(member)
         if has_room and not member.listed and not member.ending and not member.leaving:
             member.listed = True
             self._room.append(member)
 
-    def _unlist(self, member: Member[Any]) -> None:
+    def delist(self, member: Member[Any]) -> None:
+        """Notes that it takes none, for now."""
         if member.listed:
             member.listed = False
             self._room.remove(member)
@@ -160,9 +161,9 @@ class Staff:
         """See ``Owner``."""
         member.worn = member.worn or self._wear.is_worn(member)
         if not member.worn:
-            self._list(member)
+            self.enlist(member)
         else:
-            self._unlist(member)
+            self.delist(member)
             if not member.inflight:
                 self._recycle(member)
         if self.queue:
@@ -175,7 +176,7 @@ class Staff:
     def ended(self, member: Member[Any], usage: Usage | None) -> None:
         """See ``Owner``."""
         self._members.discard(member)
-        self._unlist(member)
+        self.delist(member)
         if member in self._spares:
             self._spares.remove(member)
         if not member.ending and (not member.leaving or member.quits) and not self._closing:
@@ -287,14 +288,14 @@ class Staff:
 
     def _employ(self, member: Member[Any]) -> None:
         self._members.add(member)
-        self._list(member)
+        self.enlist(member)
         self._dispatch()
         if self._settings.idle_timeout is not None and not member.inflight:
             self.due(trio.current_time() + self._settings.idle_timeout)
 
     def _recycle(self, member: Member[Any]) -> None:
         """It is worn, or has been idle for long; what is missing then is started."""
-        self._unlist(member)
+        self.delist(member)
         self.counts["recycled"] += 1
         member.retire()
         self._fill()
@@ -313,7 +314,7 @@ class Staff:
                 if member.deadline <= now and member.inflight:
                     if not member.inflight[0].unwanted:
                         member.inflight[0].timeout = member.inflight[0].limit
-                    self._unlist(member)
+                    self.delist(member)
                     member.end()
                     self._fill()
                 elif self._next_look(member) <= now:

@@ -1,4 +1,4 @@
-"""Tasks in pools, and what they lose: their time, the template that their workers come from, whoever started the run."""
+"""Tasks in pools, and what they lose: their time, their template, whoever started the run, and their worker at the end."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from support import runs
 
 MODULE = """
-    import os, time
+    import atexit, os, time
     from pathlib import Path
 
     import taskrun
@@ -27,6 +27,12 @@ MODULE = """
 
     def hang() -> None:
         time.sleep(600)
+
+    def at_exit() -> None:
+        atexit.register(lambda: Path("left").touch())
+
+    def has_left() -> bool:
+        return Path("left").exists()
 
     def stand() -> None:
         while True:
@@ -82,3 +88,13 @@ def test_a_pool_ends_with_the_parent_where_that_is_wanted(project):
     shell.signal(signal.SIGKILL).finish().dies_of(signal.SIGKILL)
     project.expect_nothing_left()
     assert runs.ends(project)["wait"]["reason"].startswith("the parent process exited")
+
+
+def test_exit_functions_run_when_the_worker_ends_and_not_after_the_task(project):
+    project.write("m.py", MODULE)
+    project.tasks(
+        f'{POOL}[tasks.at_exit]\npython = "m:at_exit"\n[tasks.next]\nneeds = ["at_exit"]\npython = "m:has_left"\n'
+    )
+    project.taskrun("run", "next").succeeds()
+    assert runs.ends(project)["next"]["result"] is False
+    assert (project.path / "left").exists()
