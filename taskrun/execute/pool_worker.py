@@ -48,7 +48,7 @@ class TaskTurn(Turn):
         status: The wait status that it has where its worker lives on.
         usage: What it took, once it has ended.
         refused: Why no worker will ever have it.
-        whole: The worker lives on and waits for ``Worker.put_down``.
+        whole: The worker lives on and waits for ``TaskWorker.put_down``.
         done: What the worker said when the call had ended; ``None``: it has not, or was asked to before.
     """
 

@@ -14,6 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 now = time.monotonic
+_NEVER = float("inf")
+
+
+class Alarm:
+    """Calls ``ready`` once, at the soonest of the times that were asked for since it last did."""
+
+    def __init__(self, loop: Loop, ready: Callable[[], None]) -> None:
+        self._loop = loop
+        self._ready = ready
+        self._at = _NEVER
+
+    def within(self, delay: float) -> None:
+        """In so many seconds at the latest."""
+        at = now() + delay
+        if at < self._at:
+            self._at = at
+            self._loop.after(delay, lambda: self._ring(at))
+
+    def _ring(self, at: float) -> None:
+        if at == self._at:  # else a sooner one has taken its place
+            self._at = _NEVER
+            self._ready()
 
 
 class Loop:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from taskrun.host.kinship import Kinship
-from taskrun.host.loop import now
+from taskrun.host.loop import Alarm, now
 from taskrun.host.marks import marks_of
 from taskrun.host.signals import signal
 from taskrun.host.sweep import Sweep, kill_child, name_all, reap, signal_group
@@ -23,7 +23,6 @@ DOUBT = 0.2  # seconds in which it must have shown whose a process is that has j
 GIVE_UP = 5.0  # seconds of killing, after which a process counts as unkillable
 _HAS_WAITID = hasattr(os, "waitid")  # macOS before Python 3.13 has none
 _BURST = 0.02  # seconds that one round of killing may keep the host from its other duties
-_NEVER = float("inf")
 _SETTLED = 0.003  # seconds without anything new after which such a round is over
 
 Ended = tuple[int | None, float, int, "list[LeftOver]", "list[LeftOver]"]
@@ -51,15 +50,14 @@ class Reaper:
         self.leaders: dict[int, Leader] = {}
         self.kin = Kinship(platform)
         self._platform = platform
-        self._loop = loop
         self._ended = ended
         self._forks_open = forks_open
         self._by_pid: dict[int, Leader] = {}
         self._others: dict[int, Callable[[], None]] = {}
         self._own: set[int] = set()
         self._hopeless: dict[int, int] = {}  # what no kill has helped against: pid to start time
-        self._look_at = _NEVER  # when what has outlived leaders is looked at again
-        self._kill_at = _NEVER  # when the next round of killing is
+        self._next_look = Alarm(loop, self._look_again)  # at what has outlived leaders
+        self._next_kill = Alarm(loop, self._kill_round)
 
     # --- who is ours ---
 
@@ -125,7 +123,7 @@ class Reaper:
                 if not leader.killing:
                     self._settle([leader])
                 else:
-                    self._kill_later(0.0)
+                    self._next_kill.within(0.0)
             return leader.id not in self.leaders
         other = self._others.get(pid)
         if other is not None:
@@ -190,7 +188,7 @@ class Reaper:
         delays = [self._settle_one(leader, left.get(leader.pid, []), unsure=unsure) for leader in leaders]
         delay = min((each for each in delays if each is not None), default=None)
         if delay is not None:
-            self._look_later(max(delay, now() - began))
+            self._next_look.within(max(delay, now() - began))
 
     def _settle_one(self, leader: Leader, left: list[Seen], *, unsure: bool) -> float | None:
         """Buries or kills it, or returns in how many seconds to look again."""
@@ -212,17 +210,9 @@ class Reaper:
             return None
         return max(0.002, min(0.02, leader.leak_at - now()))
 
-    def _look_later(self, delay: float) -> None:
-        at = now() + delay
-        if at < self._look_at:
-            self._look_at = at
-            self._loop.after(delay, lambda: self._look_again(at))
-
-    def _look_again(self, at: float) -> None:
-        if at == self._look_at:  # else a sooner look has taken its place
-            self._look_at = _NEVER
-            self._reap_strangers()
-            self._settle(self._waiting())
+    def _look_again(self) -> None:
+        self._reap_strangers()
+        self._settle(self._waiting())
 
     # --- signals ---
 
@@ -259,19 +249,10 @@ class Reaper:
         leader.give_up = now() + GIVE_UP
         self._freeze(leader)
         signal_group(leader.pid, signal.SIGKILL)
-        self._kill_later(0.0)
+        self._next_kill.within(0.0)
 
-    def _kill_later(self, delay: float) -> None:
-        at = now() + delay
-        if at < self._kill_at:
-            self._kill_at = at
-            self._loop.after(delay, lambda: self._kill_round(at))
-
-    def _kill_round(self, at: float) -> None:
+    def _kill_round(self) -> None:
         """Kills all there is of all that is to die; comes back until there is nothing, or it is hopeless."""
-        if at != self._kill_at:
-            return  # a sooner one has taken its place
-        self._kill_at = _NEVER
         began = now()
         leaders = [leader for leader in self.leaders.values() if leader.killing]
         for leader in leaders:
@@ -282,7 +263,7 @@ class Reaper:
         for leader in leaders:
             self._kill_one(leader, left.get(leader.pid, []), unsure=unsure)
         if any(leader.killing for leader in self.leaders.values()):
-            self._kill_later(max(0.002, now() - began))  # a round must not be all of our work
+            self._next_kill.within(max(0.002, now() - began))  # a round must not be all of our work
 
     def _kill_one(self, leader: Leader, left: list[Seen], *, unsure: bool) -> None:
         unsure = unsure and not self._doubted(leader, left)
