@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from taskrun.execute.pump import open_pipes
 from taskrun.link import HostLost, Usage
@@ -261,6 +262,7 @@ class TaskWorker(Member[TaskTurn]):
         if self._sock is not None:
             self._sock.shutdown(socket.SHUT_WR)
 
+    @enable_ki_protection
     async def _see_off(self) -> None:
         """It is leaving its setup, which no signal interrupts: who asks has nothing to gain by asking."""
         with trio.move_on_after(self._grace) as self._patience:

@@ -10,7 +10,15 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import trio
-from trio.lowlevel import Abort, Task, checkpoint_if_cancelled, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import (
+    Abort,
+    Task,
+    checkpoint_if_cancelled,
+    current_task,
+    enable_ki_protection,
+    reschedule,
+    wait_task_rescheduled,
+)
 
 from taskrun.frames import FrameReader, MalformedFrame, pack, send_fds
 from taskrun.link.values import HostLost
@@ -146,6 +154,7 @@ class Conversation:
         except OSError:  # ETOOMANYREFS: too many descriptors are under way
             return 0
 
+    @enable_ki_protection
     async def _write(self) -> None:
         while True:
             await self._out_waits.wait()
@@ -179,6 +188,7 @@ class Conversation:
             except (ConnectionError, MalformedFrame):
                 return
 
+    @enable_ki_protection
     async def _watch(self, reading: trio.CancelScope) -> None:
         """Ends ``reading`` when the host owes an answer and gives none.
 

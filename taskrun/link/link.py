@@ -12,6 +12,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from taskrun.host.ending import how_it_ended
 from taskrun.host.orphans import Orphans
@@ -281,6 +282,7 @@ class Link:
 
     # --- the end ---
 
+    @enable_ki_protection
     async def serve(self) -> None:
         """Talks with the host until its end. For ``open_link``."""
         with trio.CancelScope(shield=True):  # the host's end comes by itself, or by shutdown
@@ -369,6 +371,7 @@ class Link:
 
 
 @contextlib.asynccontextmanager
+@enable_ki_protection
 async def open_link(
     start: HostStart | None = None,
     *,

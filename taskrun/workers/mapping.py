@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from taskrun.worker.contract import Request
 
@@ -53,6 +54,7 @@ class _Slot(Generic[Q]):
         self.settled = trio.Event()
         self.scope = trio.CancelScope()
 
+    @enable_ki_protection
     async def carry_out(self, send: Callable[[Q], Awaitable[Any]]) -> None:
         try:
             with self.scope:

@@ -13,6 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from taskrun.link import HostLost, SpawnError
 from taskrun.worker import framing, requests
@@ -107,6 +108,7 @@ class Member(Generic[T]):
 
     # --- life
 
+    @enable_ki_protection
     async def live(self) -> None:
         """The whole of it; never raises but for a cancellation."""
         usage: Usage | None = None
@@ -320,6 +322,7 @@ class Member(Generic[T]):
     def _say_leave(self) -> None:
         raise NotImplementedError
 
+    @enable_ki_protection
     async def _see_off(self) -> None:
         with trio.move_on_after(self._grace) as self._patience:
             await self.gone.wait()
@@ -341,6 +344,7 @@ class Member(Generic[T]):
             self.deadline = NEVER
             self._nursery.start_soon(self._ladder, self.process)
 
+    @enable_ki_protection
     async def _ladder(self, process: Process) -> None:
         self._place.link.stop(process, signal.SIGTERM)
         with trio.move_on_after(self._grace):

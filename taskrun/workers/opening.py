@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from taskrun.host.cpus import usable_cpus
 from taskrun.link import TemplateSpec, open_link
@@ -111,6 +112,7 @@ async def open_pool(
 
 
 @contextlib.asynccontextmanager
+@enable_ki_protection
 async def open_staffed(
     target: str,
     template: TemplateSpec,
@@ -120,7 +122,10 @@ async def open_staffed(
     setup: bytes = b"",
     engage: Engage = Clerk,
 ) -> AsyncIterator[Pool]:
-    """``open_pool`` with all that it needs; ``setup`` and ``engage`` are for handlers and workers of taskrun's own."""
+    """``open_pool`` with all that it needs; ``setup`` and ``engage`` are for handlers and workers of taskrun's own.
+
+    A KeyboardInterrupt is raised in the program's own tasks and not in those of the pool, which have to end workers.
+    """
     failure: BaseException | None = None
     stdout = 2 if sys.__stdout__ is None else 1  # a program may have been started without
     async with open_link(adopt=False) as link, trio.open_nursery() as around:
@@ -138,8 +143,12 @@ async def open_staffed(
         except BaseException as error:  # noqa: BLE001 - raised again below: not in an ExceptionGroup of one
             failure = error
             with trio.CancelScope(shield=True):
-                await pool.close(finish=0)
-        nursery.cancel_scope.cancel()
+                try:
+                    await pool.close(finish=0)
+                except KeyboardInterrupt as interrupt:  # another one: all has been killed by now
+                    failure = interrupt
+        finally:
+            nursery.cancel_scope.cancel()
     if failure is not None:
         raise failure
 
@@ -164,6 +173,7 @@ class WorkerSettings(TypedDict, total=False):
     restarts: Restarts
 
 
+@enable_ki_protection
 async def _shelter(task_status: trio.TaskStatus[trio.Nursery]) -> None:
     """A nursery that a cancellation of the block does not reach: the pool ends its workers, and who waits is told."""
     with trio.CancelScope(shield=True):

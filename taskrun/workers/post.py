@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import trio
-from trio.lowlevel import Abort, Task, current_task, reschedule, wait_task_rescheduled
+from trio.lowlevel import Abort, Task, current_task, enable_ki_protection, reschedule, wait_task_rescheduled
 
 from taskrun.frames import send_fds
 
@@ -37,6 +37,7 @@ class Post:
             task, self._task = self._task, None
             reschedule(task)
 
+    @enable_ki_protection
     async def deliver(self) -> NoReturn:
         """The task that does it, for as long as the pool is open."""
 
@@ -113,6 +114,7 @@ class Outbox:
             self._flushing = True
             self._nursery.start_soon(self._flush)
 
+    @enable_ki_protection
     async def _flush(self) -> None:
         try:
             while self._waiting:

@@ -6,6 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 from taskrun.workers.breaker import Breaker
 from taskrun.workers.clerk import Clerk
@@ -226,6 +227,7 @@ class Staff:
         elif not self._killing:
             self._nursery.start_soon(self._start_later, pause)
 
+    @enable_ki_protection
     async def _start_later(self, pause: float) -> None:
         await trio.sleep(pause)
         self._fill()
@@ -302,6 +304,7 @@ class Staff:
 
     # --- clocks
 
+    @enable_ki_protection
     async def _keep_time(self) -> None:
         """Ends what takes too long, and lets go of who has been idle for long."""
         while True:
@@ -348,6 +351,7 @@ class Staff:
         for _ in range(self._settings.size + self._settings.spares):
             self._start_one()
 
+    @enable_ki_protection
     async def close(self, finish: float | None = None) -> None:
         """See ``Pool.close``."""
         self._closing = True

@@ -6,6 +6,7 @@ import contextlib
 import os
 
 import trio
+from trio.lowlevel import enable_ki_protection
 
 _TAIL = 16 * 1024  # bytes that are kept
 _LINES = 40
@@ -23,6 +24,7 @@ class Stderr:
         self._tail = bytearray()
         self._seen = 0  # bytes that have come
 
+    @enable_ki_protection
     async def read(self, reading: int) -> None:
         """Reads a pipe to its end, and closes it."""
         os.set_blocking(reading, False)

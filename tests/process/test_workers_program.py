@@ -12,7 +12,7 @@ import threading
 
 import pytest
 import trio
-from support.census import Census
+from support.census import Census, wait_until
 from support.duties import TARGET, Echo, Resist, Wait
 from support.pools import Sent, bounded, children, gone, run, until, workers_of
 
@@ -90,6 +90,46 @@ def test_a_ctrl_c_shows_one_traceback_and_that_is_the_program_s_own(tmp_path):
     seen.assert_gone()
 
 
+INTERRUPTS_ITSELF = """
+import os, signal, sys
+import trio
+from support.duties import TARGET, Echo, Resist
+from taskrun.workers import open_pool
+
+def interrupt(*_moved):
+    print(os.getpid(), flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+async def in_the_pool(request, call):
+    interrupt()
+    return await call(request)
+
+async def main():
+    if sys.argv[1] == "while a handler speaks":
+        async with open_pool(TARGET, size=2) as pool:
+            await pool.send(Resist(), on_progress=interrupt)
+    else:
+        async with open_pool(TARGET, size=2, middleware=[in_the_pool]) as pool:
+            async for _done in pool.map([Resist(), Resist()]):
+                pass
+
+trio.run(main)
+"""
+
+
+@pytest.mark.parametrize("moment", ["while a handler speaks", "in the middleware of a map"])
+def test_a_ctrl_c_in_the_middle_of_the_pools_own_tasks_ends_the_program(tmp_path, moment):
+    """Python raises KeyboardInterrupt wherever it is: there it would end the task that was to end a worker."""
+    program = tmp_path / "program.py"
+    program.write_text(INTERRUPTS_ITSELF, encoding="utf-8")
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, str(program), moment], env=environ, capture_output=True, text=True, timeout=40
+    )
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+
+
 def test_a_program_is_not_changed():
     def state():
         subreaper = ctypes.c_int()
@@ -116,6 +156,7 @@ def test_a_program_is_not_changed():
         assert state() == before
         assert children() == []
 
+    wait_until(lambda: threading.active_count() == 1)  # trio keeps a thread that an earlier test has used, for a while
     umask = os.umask(0o22)
     try:
         bounded(test)
