@@ -18,11 +18,11 @@ from taskrun.jobqueue.values import QueueBusy, QueueUnwritable, Retention
 from taskrun.model import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Sequence
 
     import trio
 
-    from taskrun.jobqueue.values import Duplicate, Handle, NewJob, Stored
+    from taskrun.jobqueue.values import Allowance, Duplicate, Handle, NewJob, Recurring, Stored
 
 _FOLDER = ".workers"  # beside the database, after its name
 
@@ -115,10 +115,10 @@ class SqliteQueue:
         self,
         handle: Handle,
         *,
-        slots: int,
+        allowance: Allowance,
         stop: trio.Event,
-        tasks: Collection[str] | None = None,
         drain: bool = False,
+        recurring: Sequence[Recurring] = (),
     ) -> None:
         """Takes jobs and settles them, until ``stop`` is set and what runs has ended; see `QueueEngine`."""
         from taskrun.jobqueue.sqlite_serving import Service
@@ -127,10 +127,10 @@ class SqliteQueue:
             path=self._file.path,
             folder=self._folder,
             handle=handle,
-            slots=slots,
+            allowance=allowance,
             stop=stop,
-            tasks=tasks,
             drain=drain,
+            recurring=recurring,
             clock=self._clock,
             chance=self._chance,
             retention=self._retention,

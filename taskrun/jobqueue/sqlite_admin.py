@@ -175,6 +175,7 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
         cancelling=bool(row[14]),
         error=row[15],
         result=row[16],
+        run=None,
         why=_why(state, row),
     )
 

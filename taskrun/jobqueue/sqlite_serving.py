@@ -31,9 +31,9 @@ from taskrun.jobqueue.values import (
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Sequence
 
-    from taskrun.jobqueue.values import Handle, Retention
+    from taskrun.jobqueue.values import Allowance, Handle, Recurring, Retention
 
 T = TypeVar("T")
 
@@ -65,10 +65,10 @@ class Service:
         path: str,
         folder: str,
         handle: Handle,
-        slots: int,
+        allowance: Allowance,
         stop: trio.Event,
-        tasks: Collection[str] | None,
         drain: bool,
+        recurring: Sequence[Recurring],
         clock: Callable[[], float],
         chance: random.Random,
         retention: Retention | None,
@@ -76,12 +76,14 @@ class Service:
     ) -> None:
         self._folder = folder
         self._handle = handle
-        self._slots = slots
+        self._allowance = allowance
+        self._slots = allowance.slots
+        self._recurring = recurring
         self._stop = stop
         self._drain = drain
         self._trouble = trouble
         self._open_store = partial(
-            WorkerStore, path, folder, tasks=tasks, clock=clock, chance=chance, retention=retention
+            WorkerStore, path, folder, tasks=allowance.tasks, clock=clock, chance=chance, retention=retention
         )
         self._leases: dict[int, SqliteLease] = {}  # by job
         self._settlements: list[Settlement] = []

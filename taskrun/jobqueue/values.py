@@ -96,9 +96,10 @@ class Job(Value, frozen=True, kw_only=True):
 
 
 class Done(Value, frozen=True, kw_only=True):
-    """It succeeded; ``result`` is JSON-able and kept with it."""
+    """It succeeded; ``result`` is JSON-able and kept with it. Here as below, ``run`` is the run that carried it out."""
 
     result: Any = None
+    run: str | None = None
 
 
 class Retry(Value, frozen=True, kw_only=True):
@@ -111,18 +112,21 @@ class Retry(Value, frozen=True, kw_only=True):
 
     error: str
     delay: float | None = None
+    run: str | None = None
 
 
 class Dead(Value, frozen=True, kw_only=True):
     """It failed, and no further attempt can help."""
 
     error: str
+    run: str | None = None
 
 
 class Cancelled(Value, frozen=True, kw_only=True):
     """It was stopped because somebody cancelled it."""
 
     error: str = "cancelled"
+    run: str | None = None
 
 
 class Released(Value, frozen=True, kw_only=True):
@@ -153,6 +157,51 @@ Handle: TypeAlias = Callable[[Job, Lease], Awaitable[JobOutcome]]
 """Carries one attempt out. An exception counts as ``Retry``; a trio cancellation as ``Released``."""
 
 
+# --- what a worker takes ----------------------------------------------------------------------------------------------
+
+
+class Cost(Value, frozen=True, kw_only=True):
+    """What a job of a task takes while it runs.
+
+    Attributes:
+        slots: Of the worker's; at least one, and never more than the worker has.
+        limits: Of named limits that all workers of the queue on this machine share; never more than the limit.
+        here: Of what this worker alone has, such as the workers of a pool; never more than there are.
+    """
+
+    slots: int = 1
+    limits: dict[str, int] = {}
+    here: dict[str, int] = {}
+
+
+class Allowance(Value, frozen=True, kw_only=True):
+    """What a worker takes, and how much of it at once.
+
+    Attributes:
+        slots: How many jobs of one slot each.
+        tasks: It takes jobs of these tasks alone; ``None``: of all, which cost one slot each.
+        limits: How much of a named limit may be taken by all workers of the queue on this machine together.
+        here: How much of what this worker alone has may be taken.
+    """
+
+    slots: int
+    tasks: dict[str, Cost] | None = None
+    limits: dict[str, int] = {}
+    here: dict[str, int] = {}
+
+
+class Recurring(Value, frozen=True, kw_only=True):
+    """A task of which a job is stored whenever a moment comes, once for all workers.
+
+    Attributes:
+        task: Its name.
+        latest: The last such moment at or before a moment, both in seconds since the epoch.
+    """
+
+    task: str
+    latest: Callable[[float], float]
+
+
 # --- looking at it ----------------------------------------------------------------------------------------------------
 
 
@@ -162,6 +211,7 @@ class JobRecord(Value, frozen=True, kw_only=True):
     Attributes:
         payload: Its arguments, in the bytes in which they were stored, also where these are no JSON.
         result: JSON, or ``None``.
+        run: The run that carried out its last attempt; ``None``: that one has not ended, or died with its worker.
         worker: Who has it.
         cancelling: It runs, and has been asked to stop.
         why: Why it stands where it stands, for people; may be empty.
@@ -184,6 +234,7 @@ class JobRecord(Value, frozen=True, kw_only=True):
     cancelling: bool
     error: str | None
     result: bytes | None
+    run: str | None
     why: str
 
 
@@ -280,19 +331,24 @@ class QueueEngine(Protocol):
         self,
         handle: Handle,
         *,
-        slots: int,
+        allowance: Allowance,
         stop: trio.Event,
-        tasks: Collection[str] | None = None,
         drain: bool = False,
+        recurring: Sequence[Recurring] = (),
     ) -> None:
         """Takes jobs and settles them, until ``stop`` is set and what runs has ended.
 
+        A job is taken when its cost fits. One that only lacks slots holds up all that would come after it, so that
+        it gets them in the end; one that lacks something else holds up only what needs the same.
+
         Args:
             handle: Carries a job out.
-            slots: How many at once.
+            allowance: What it takes, and how much at once.
             stop: Takes nothing new from then on.
-            tasks: Takes jobs of these alone; ``None``: of all.
             drain: Returns when nothing is ready, no retry is to come, and nothing runs here.
+            recurring: Tasks of which it stores a job when their time has come. Of moments that were missed the last
+                alone counts, none where the job of an earlier one is not settled, and none before a task was first
+                seen.
 
         Raises:
             QueueRefused: The store is damaged.

@@ -74,7 +74,7 @@ def taskrun(path, count, seconds):
     import trio
 
     from taskrun.jobqueue.sqlite import SqliteQueue
-    from taskrun.jobqueue.values import Done, NewJob
+    from taskrun.jobqueue.values import Allowance, Done, NewJob
 
     job = NewJob(task="t")
     queue = SqliteQueue(path)
@@ -87,7 +87,7 @@ def taskrun(path, count, seconds):
         return Done()
 
     def serve(slots):
-        trio.run(lambda: queue.serve(handle, slots=slots, stop=trio.Event(), drain=True))
+        trio.run(lambda: queue.serve(handle, allowance=Allowance(slots=slots), stop=trio.Event(), drain=True))
 
     found = {"enqueue": rate(count, partial(repeat, 1)), "enqueue-50": rate(count, partial(repeat, BATCH))}
     # Half of them, so that both find as many as the floor does.
@@ -131,13 +131,13 @@ def serve_and_tell(path, tell):
     import trio
 
     from taskrun.jobqueue.sqlite import SqliteQueue
-    from taskrun.jobqueue.values import Done
+    from taskrun.jobqueue.values import Allowance, Done
 
     async def handle(_job, _lease):
         os.write(tell, f"{time.monotonic()} ".encode())
         return Done()
 
-    trio.run(lambda: SqliteQueue(path).serve(handle, slots=1, stop=trio.Event()))
+    trio.run(lambda: SqliteQueue(path).serve(handle, allowance=Allowance(slots=1), stop=trio.Event()))
 
 
 def cpu_of(pid):

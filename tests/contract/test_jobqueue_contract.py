@@ -19,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support.queues import BENCHES, SetClock
 
 from taskrun.jobqueue.values import (
+    Allowance,
     Cancelled,
     Dead,
     Done,
@@ -250,9 +251,9 @@ def test_jobs_are_found_by_state_task_and_page_and_counted(bench):
 # --- serving ----------------------------------------------------------------------------------------------------------
 
 
-async def served(queue, handle, **options):
+async def served(queue, handle):
     with trio.fail_after(PATIENCE):
-        await queue.serve(handle, slots=options.pop("slots", 2), stop=trio.Event(), drain=True, **options)
+        await queue.serve(handle, allowance=Allowance(slots=2), stop=trio.Event(), drain=True)
 
 
 @pytest.fixture(params=list(BENCHES))
@@ -317,7 +318,7 @@ def test_a_worker_that_is_stopped_takes_nothing_new_and_finishes_what_runs(real)
 
     async def main():
         with trio.fail_after(PATIENCE):
-            await queue.serve(handle, slots=1, stop=stop)
+            await queue.serve(handle, allowance=Allowance(slots=1), stop=stop)
 
     trio.run(main)
     assert states(queue, first.id, second.id) == ["done", "ready"]
@@ -334,7 +335,7 @@ def test_a_worker_that_is_cancelled_gives_its_jobs_back(real):
                 scope.cancel()
                 await trio.sleep_forever()
 
-            await queue.serve(handle, slots=1, stop=trio.Event())
+            await queue.serve(handle, allowance=Allowance(slots=1), stop=trio.Event())
 
     trio.run(main)
     record = queue.admin().show(job.id)
@@ -355,7 +356,7 @@ def test_an_idle_worker_is_woken_and_needs_no_look_of_its_own(real, monkeypatch)
 
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(queue.serve, handle, slots=1, stop=stop))
+                nursery.start_soon(partial(queue.serve, handle, allowance=Allowance(slots=1), stop=stop))
                 await trio.testing.wait_all_tasks_blocked(0.05)
                 for delay in (0, 0.05, 0):
                     (job,) = queue.enqueue([NewJob(task="t", delay=delay)])
@@ -380,7 +381,7 @@ def test_a_wake_that_is_lost_and_a_clock_that_is_set_are_noticed_by_looking(benc
 
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(partial(queue.serve, handle, slots=1, stop=stop))
+                nursery.start_soon(partial(queue.serve, handle, allowance=Allowance(slots=1), stop=stop))
                 await trio.testing.wait_all_tasks_blocked(0.01)
                 later, now = queue.enqueue([NewJob(task="t", delay=HOUR), NewJob(task="t")])
                 assert await receive.receive() == now.id

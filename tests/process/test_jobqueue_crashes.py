@@ -18,7 +18,7 @@ from support import queue_program
 from support.mounts import mounting
 from support.queues import SqliteBench
 
-from taskrun.jobqueue.values import Done, JobState, NewJob
+from taskrun.jobqueue.values import Allowance, Done, JobState, NewJob
 
 PATIENCE = 60.0  # seconds; only what hangs takes so long
 IS_THOROUGH = bool(os.environ.get("TORTURE_SECONDS"))
@@ -128,7 +128,7 @@ def test_a_worker_that_is_killed_at_any_step_leaves_a_job_that_is_done_in_the_en
         again.append(job.id)
         return Done()
 
-    trio.run(lambda: queue.serve(handle, slots=1, stop=trio.Event(), drain=True))
+    trio.run(lambda: queue.serve(handle, allowance=Allowance(slots=1), stop=trio.Event(), drain=True))
     record = queue.admin().show(job.id)
     assert (record.state, record.attempt) == (JobState.DONE, attempts)
     assert len([*first.get("took", ()), *again]) == begun
@@ -227,7 +227,7 @@ def said_rest(process):
 FULL = """
 import os, random, sys, trio
 from taskrun.jobqueue.sqlite import SqliteQueue
-from taskrun.jobqueue.values import Done, JobState, NewJob, QueueUnwritable
+from taskrun.jobqueue.values import Allowance, Cost, Done, JobState, NewJob, QueueUnwritable
 
 queue = SqliteQueue("disk/queue.db", trouble=lambda message: told.append(message))
 told = []
@@ -259,7 +259,7 @@ async def main():
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(make_room)
-            await queue.serve(handle, slots=1, stop=trio.Event(), drain=True, tasks={"t"})
+            await queue.serve(handle, allowance=Allowance(slots=1, tasks={"t": Cost()}), stop=trio.Event(), drain=True)
 
 trio.run(main)
 for job in first, second:

@@ -123,14 +123,14 @@ opened = []
 sys.addaudithook(lambda event, args: opened.append(os.fsdecode(args[0])) if event == "open" and isinstance(args[0], (str, bytes)) else None)
 import trio
 from taskrun.jobqueue.sqlite import SqliteQueue
-from taskrun.jobqueue.values import Done, NewJob, Retry
+from taskrun.jobqueue.values import Allowance, Done, NewJob, Retry
 
 async def handle(job, lease):
     return Retry(error="x", delay=0) if job.attempt == 1 else Done()
 
 queue = SqliteQueue(sys.argv[1])
 jobs = queue.enqueue([NewJob(task="t", args={"x": "y" * 100}) for _ in range(300)])
-trio.run(lambda: queue.serve(handle, slots=4, stop=trio.Event(), drain=True))
+trio.run(lambda: queue.serve(handle, allowance=Allowance(slots=4), stop=trio.Event(), drain=True))
 admin = queue.admin()
 admin.find(), admin.show(1), admin.stats(), admin.cancel(2), admin.prune()
 queue._file._written = 10**6

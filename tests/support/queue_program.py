@@ -19,7 +19,7 @@ from support.queues import SqliteWorker
 from taskrun.jobqueue import sqlite_claims
 from taskrun.jobqueue.sqlite import SqliteQueue
 from taskrun.jobqueue.sqlite_store import WorkerStore
-from taskrun.jobqueue.values import Done, NewJob, QueueBusy
+from taskrun.jobqueue.values import Allowance, Done, NewJob, QueueBusy
 
 
 def say(*words: object) -> None:
@@ -127,7 +127,7 @@ def serve(path: str, *steps: str) -> None:
         return Done()
 
     queue = SqliteQueue(path, trouble=lambda message: say("trouble", message))
-    trio.run(lambda: queue.serve(handle, slots=1, stop=trio.Event(), drain=True))
+    trio.run(lambda: queue.serve(handle, allowance=Allowance(slots=1), stop=trio.Event(), drain=True))
     queue.close()
 
 

@@ -17,7 +17,7 @@ from support.queues import SetClock, SqliteBench
 from taskrun.jobqueue import sqlite_file, sqlite_schema, sqlite_store
 from taskrun.jobqueue.backoff import back_off
 from taskrun.jobqueue.sqlite import SqliteQueue
-from taskrun.jobqueue.values import Done, JobState, NewJob, QueueBusy, QueueRefused, QueueUnwritable, Stored
+from taskrun.jobqueue.values import Allowance, Done, JobState, NewJob, QueueBusy, QueueRefused, QueueUnwritable, Stored
 from taskrun.model import UsageError
 
 PATIENCE = 30.0  # seconds; only what hangs takes so long
@@ -65,7 +65,7 @@ def test_a_worker_refuses_a_database_that_is_damaged_inside(bench):
         raise AssertionError
 
     with pytest.raises(QueueRefused, match="is damaged"):
-        trio.run(lambda: queue.serve(handle, slots=1, stop=trio.Event(), drain=True))
+        trio.run(lambda: queue.serve(handle, allowance=Allowance(slots=1), stop=trio.Event(), drain=True))
     assert digest(bench.path) == before
     assert os.listdir(bench.path + ".workers") == []
 
@@ -229,7 +229,9 @@ def test_a_locked_database_is_waited_for_and_no_outcome_is_dropped(tmp_path, mon
 
         with trio.fail_after(PATIENCE):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(lambda: queue.serve(handle, slots=1, stop=trio.Event(), drain=True))
+                nursery.start_soon(
+                    lambda: queue.serve(handle, allowance=Allowance(slots=1), stop=trio.Event(), drain=True)
+                )
                 while len(troubles) < 3:
                     beats += 1  # the loop goes on meanwhile
                     await trio.sleep(0.001)
@@ -290,7 +292,7 @@ def test_a_corrupt_payload_is_a_dead_letter_at_once_with_its_bytes(tmp_path):
     async def handle(_job, _lease):
         raise AssertionError
 
-    trio.run(lambda: queue.serve(handle, slots=1, stop=trio.Event(), drain=True))
+    trio.run(lambda: queue.serve(handle, allowance=Allowance(slots=1), stop=trio.Event(), drain=True))
     record = queue.admin().show(job.id)
     queue.close()
     assert (record.state, record.attempt, record.payload) == (JobState.DEAD, 1, b"\xff{")
