@@ -12,6 +12,7 @@ SHORTAGE_DELAYS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0)
 
 _SIGNALS = sorted(signal.valid_signals())
 _BUSY = frozenset({errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE})
+_ABOVE = 10  # a shell has single digits for its user's redirections, and a spawned process its own up to 3
 _ONE_ARGUMENT = 128 * 1024  # MAX_ARG_STRLEN, its final NUL counted
 
 
@@ -112,6 +113,15 @@ def spawn(program: str, argv: list[str], env: dict[str, str], fds: list[int]) ->
         setsigmask=(),
         setsigdef=_SIGNALS,
     )
+
+
+def keep_open(fd: int) -> int:
+    """Moves a descriptor to where all that is spawned from now on inherits it, and none of theirs lands on it."""
+    from fcntl import F_DUPFD, fcntl
+
+    kept = fcntl(fd, F_DUPFD, _ABOVE)
+    os.close(fd)
+    return kept
 
 
 def find_program(name: str, path: str | None) -> str:

@@ -6,8 +6,9 @@ import os
 
 from taskrun.frames import Disconnected, MalformedFrame
 from taskrun.host.beside import Beside
+from taskrun.host.folders import remove_flat
 from taskrun.host.freezer import Freezer
-from taskrun.host.launch import SHORTAGE_DELAYS, Launcher, LaunchFailed
+from taskrun.host.launch import SHORTAGE_DELAYS, Launcher, LaunchFailed, keep_open
 from taskrun.host.leader import Leader
 from taskrun.host.loop import now
 from taskrun.host.marks import add_mark
@@ -99,6 +100,7 @@ class Supervisor:
             "resume": self._resume,
             "ping": self._ping,
             "remove": self._remove,
+            "keep": self._keep,
             "beside": self._beside.know,
             "shutdown": self._shutdown,
         }
@@ -318,6 +320,11 @@ class Supervisor:
     def _remove(self, folder: str) -> None:
         self._folders.append(folder)
 
+    def _keep(self) -> None:
+        fds = self._take_fds(1)
+        if fds is not None:
+            self._templates.kept = keep_open(fds[0])
+
     def _ended(self, leader: Leader, how: Ended) -> None:
         self._freezer.forget(leader)
         self.put("ended", leader.id, *how)
@@ -386,15 +393,5 @@ class Supervisor:
         while self.reaper.sweep(SWEEP, set(), patient=True)[1]:
             pass
         for folder in self._folders:
-            _remove_flat(folder)
+            remove_flat(folder)
         self._finished = True
-
-
-def _remove_flat(folder: str) -> None:
-    """Removes a folder of files; what else a task has put there keeps it."""
-    try:
-        for name in os.listdir(folder):
-            os.unlink(f"{folder}/{name}")
-        os.rmdir(folder)
-    except OSError:
-        pass  # mostly it is gone: the runner has removed it itself

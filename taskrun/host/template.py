@@ -95,8 +95,14 @@ class Template:
         self.open: dict[int, Request] = {}
         self._errors = -1
 
-    def start(self, launcher: Launcher, *, soft_files: int | None, forked: bool) -> None:
+    def start(self, launcher: Launcher, kept: int | None, *, soft_files: int | None, forked: bool) -> None:
         """Forks the host, where that is the wanted interpreter with its site packages; else execs the interpreter.
+
+        Args:
+            launcher: Execs it.
+            kept: A descriptor that it and its workers inherit.
+            soft_files: Limit of open files for it.
+            forked: Whether the host may be forked.
 
         Raises:
             LaunchFailed: The interpreter cannot be started.
@@ -119,7 +125,10 @@ class Template:
             os.close(errors)
         self.ready = False
         self.control = Control(ours)
-        self.control.put(("init", self.init), [self.log])
+        if kept is None:
+            self.control.put(("init", self.init), [self.log])
+        else:
+            self.control.put(("init", {**self.init, "keeps": True}), [self.log, kept])
         self.control.flush()
 
     def _needs_exec(self) -> bool:

@@ -65,6 +65,7 @@ class Templates:
         self._templates: dict[str, Template] = {}
         self._unadopted: set[int] = set()  # workers that were named, and are not our children yet
         self._closed = False
+        self.kept: int | None = None
 
     def forks_open(self) -> bool:
         """Whether a child that nobody knows may be a worker."""
@@ -144,7 +145,7 @@ class Templates:
 
     def _start(self, template: Template) -> None:
         try:
-            template.start(self._launcher, soft_files=self._soft_files, forked=self._forked)
+            template.start(self._launcher, self.kept, soft_files=self._soft_files, forked=self._forked)
         except LaunchFailed as failure:
             self._refuse(template, failure.kind, failure.number, f"no template: {failure.message}")
             return

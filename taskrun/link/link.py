@@ -245,6 +245,13 @@ class Link:
         """Has the host remove a folder of files when it ends: a runner that is killed cannot."""
         self._conversation.tell("remove", folder)
 
+    def keep_open(self, fd: int) -> None:
+        """Has all that is started from now on inherit a descriptor; to be called before any request to a template.
+
+        Programs find it at 10 or above, Python workers at 4. The host itself has it until its end.
+        """
+        self._conversation.tell("keep", fds=[fd])
+
     def beside(self, pid: int, start: int, *, over: bool = False) -> None:
         """Has the host end what we start ourselves, with ``mark`` (0: are about to start), should we be killed."""
         self._conversation.tell("beside", "" if over else self.mark, pid, start)

@@ -121,7 +121,7 @@ def flush() -> None:
 
 
 def seal_descriptors(channel: int, stdin: int | None, stdout: int, stderr: int) -> None:
-    """Puts the given ones at 0 to 3 and closes all others; without ``stdin``, 0 stays as it is.
+    """Puts the given ones at 0 to 3, closes others but that of ``keep_open``; without ``stdin``, 0 stays as it is.
 
     None of them may be one of 0, 1 and 2.
     """
@@ -131,9 +131,19 @@ def seal_descriptors(channel: int, stdin: int | None, stdout: int, stderr: int) 
     os.dup2(stderr, 2)
     if channel != 3:
         os.dup2(channel, 3, inheritable=False)
-    os.closerange(4, LAST_DESCRIPTOR)
+    os.closerange(_first_free, LAST_DESCRIPTOR)
 
 
+def keep_open(fd: int) -> None:
+    """Puts a descriptor at 4, where all workers inherit it; called once, and before any other lies there."""
+    global _first_free  # noqa: PLW0603 - forks have it too
+    os.dup2(fd, 4)
+    if fd != 4:
+        os.close(fd)
+    _first_free = 5
+
+
+_first_free = 4
 LAST_DESCRIPTOR = 2**31 - 1 if LINUX else os.sysconf("SC_OPEN_MAX")
 
 

@@ -94,10 +94,12 @@ class Template:
 
     def _init(self, request: dict[str, Any]) -> None:
         with contextlib.suppress(frames.MalformedFrame):  # none came: where it writes is settled already
-            (log,) = self.reader.take_fds(1)
+            log, *kept = self.reader.take_fds(2 if request.get("keeps") else 1)
             os.dup2(log, 1)
             os.dup2(log, 2)
             os.close(log)
+            if kept:
+                system.keep_open(kept[0])
         self.cwd = request["cwd"]
         os.chdir(self.cwd)
         sys.path[:0] = [folder for folder in request["sys_path"] if folder not in sys.path[:1]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 import trio
-from support.linked import run
+from support.linked import run, start
 
 from taskrun.link import SpawnError, TemplateSpec, Usage
 from taskrun.worker import wire
@@ -187,6 +188,36 @@ def test_a13_workers_outlive_their_template_and_the_next_call_gets_a_new_one(spe
         usage, messages = await call.end()
         assert usage.status == 0
         assert messages[-1] == wire.Result(value=b'"seen"')
+
+    run(test)
+
+
+def test_a_descriptor_that_is_kept_open_is_everybodys(spec, tmp_path):
+    """Programs, workers, the template and the next one after its death: so a lock tells when the last has ended."""
+    path = tmp_path / "lock"
+
+    def holds(pid: int) -> bool:
+        with contextlib.suppress(FileNotFoundError):  # one that was just closed
+            return str(path) in {os.readlink(entry) for entry in os.scandir(f"/proc/{pid}/fd")}
+        return holds(pid)
+
+    async def test(link: Link) -> None:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC)
+        link.keep_open(fd)
+        program = await start(link, ("sleep", "100"))
+        first = await begin(link, spec, "tasks:wait")
+        await first.progress()
+        os.kill(template_of(link.pid), signal.SIGKILL)
+        second = await begin(link, spec, "tasks:wait")
+        await second.progress()
+        processes = [program.process, first.process, second.process]
+        assert all(holds(pid) for pid in (link.pid, template_of(link.pid), *(each.pid for each in processes)))
+        for process in processes:
+            link.kill(process)
+        await program.end()
+        await first.end()
+        await second.end()
+        os.close(fd)
 
     run(test)
 
