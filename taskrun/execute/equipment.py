@@ -1,4 +1,4 @@
-"""What every attempt of a run shares: the link to the host, the run's clock, the pumps, the FIFOs, the record."""
+"""What attempts share: the machinery of a process (link, clock, pumps, FIFOs, pools), and the record of their run."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ if TYPE_CHECKING:
     from taskrun.record.folder import RunFolder
 
 
-class Equipment:
-    """Made once per run by its composition root.
+class Machinery:
+    """Made once by the composition root, for one run or for all that a queue worker carries out.
 
     Attributes:
         outputs: Reads what tasks write; may be held when nobody takes it.
         controls: Reads progress and workers' messages; is never held.
-        folder: The run's record; ``None`` keeps no logs.
         template: Where Python calls are forked from.
         give_terminal: Called around interactive tasks: the live area goes, and comes back.
-        suspend: Stops the whole run as Ctrl+Z does; returns when it goes on.
-        pools: The run's; ``None``: it has none.
+        suspend: Stops everything as Ctrl+Z does; returns when it goes on.
+        pools: ``None``: there are none.
         attempts: How many are under way.
         short: How many of these wait for something that the machine is short of.
     """
@@ -41,16 +40,12 @@ class Equipment:
         *,
         link: Link,
         clock: RunClock,
-        folder: RunFolder | None,
-        checkpoints: Checkpoints | None,
         template: TemplateSpec,
         give_terminal: Callable[[], contextlib.AbstractContextManager[None]],
         suspend: Callable[[], Awaitable[None]],
     ) -> None:
         self.link = link
         self.clock = clock
-        self.folder = folder
-        self.checkpoints = checkpoints
         self.template = template
         self.give_terminal = give_terminal
         self.suspend = suspend
@@ -62,12 +57,33 @@ class Equipment:
         self.fifos = Fifos(self.controls, made=link.remove_at_end)
         self.memory_kills = MemoryKills()
 
-    def running(self, attempt: Attempt) -> Running:
-        """A new attempt under way."""
-        return Running(attempt, self.link, self.clock, self.memory_kills.explain)
-
     def close(self) -> None:
         """When no attempt is under way any more."""
         self.fifos.close()
         self.outputs.close()
         self.controls.close()
+
+
+class Equipment:
+    """What the attempts of one run have.
+
+    Attributes:
+        machinery: Shared with other runs, where there are any.
+        folder: The run's record; ``None`` keeps no logs.
+        checkpoints: What tasks saved half-way; ``None`` keeps none.
+    """
+
+    def __init__(self, machinery: Machinery, *, folder: RunFolder | None, checkpoints: Checkpoints | None) -> None:
+        self.machinery = machinery
+        self.folder = folder
+        self.checkpoints = checkpoints
+        self.link = machinery.link
+        self.clock = machinery.clock
+        self.template = machinery.template
+        self.outputs = machinery.outputs
+        self.controls = machinery.controls
+        self.fifos = machinery.fifos
+
+    def running(self, attempt: Attempt) -> Running:
+        """A new attempt under way."""
+        return Running(attempt, self.link, self.clock, self.machinery.memory_kills.explain)

@@ -148,7 +148,7 @@ async def carry_out(running: Running, equipment: Equipment, emit: Emit) -> Outco
         return running.without_process(Stopped(reason=running.stopping.reason))
     equipment.outputs.hold("terminal")
     try:
-        with equipment.give_terminal():
+        with equipment.machinery.give_terminal():
             return await _at_the_terminal(running, equipment, emit)
     finally:
         equipment.outputs.release("terminal")
@@ -159,7 +159,7 @@ async def _at_the_terminal(running: Running, equipment: Equipment, emit: Emit) -
     link = equipment.link
     link.beside(0, 0)  # from now on, should this process be killed
     try:
-        process = TerminalProcess(_spawn(attempt, link.mark), link.pid, equipment.suspend)
+        process = TerminalProcess(_spawn(attempt, link.mark), link.pid, equipment.machinery.suspend)
     except SpawnError as error:
         link.beside(0, 0, over=True)
         return running.without_process(error.failure)

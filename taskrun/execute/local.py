@@ -44,7 +44,7 @@ class LocalExecutor:
         """Carries out one attempt. Cancelled by trio, it kills what it started, waits for its end, and re-raises."""
         running = self._equipment.running(attempt)
         self._running[attempt.task] = running
-        self._equipment.attempts += 1
+        self._equipment.machinery.attempts += 1
         if self._equipment.outputs.held:
             running.clocks.hold(self._equipment.clock.now())
         try:
@@ -67,7 +67,7 @@ class LocalExecutor:
                     assert_never(attempt.command)
         finally:
             del self._running[attempt.task]
-            self._equipment.attempts -= 1
+            self._equipment.machinery.attempts -= 1
 
     async def _at_the_terminal(self, running: Running, emit: Emit) -> Outcome:
         from taskrun.execute import interactive

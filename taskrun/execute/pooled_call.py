@@ -31,11 +31,11 @@ class PooledAttempt(PythonAttempt):
     def __init__(self, running: Running, equipment: Equipment, emit: Emit) -> None:
         super().__init__(running, equipment, emit)
         assert self.command.pool is not None
-        assert equipment.pools is not None
+        assert equipment.machinery.pools is not None
         self.sink.read_first = None
         self.sink.read_rest = self._read_rest
         self.sink.dump = _dump
-        self._crew: Crew = equipment.pools.crew(self.command.pool)
+        self._crew: Crew = equipment.machinery.pools.crew(self.command.pool)
         self._turn: TaskTurn | None = None
         self._all_read = False
         self._is_imported = False  # its worker has called the same function before

@@ -36,14 +36,14 @@ async def patiently(start: Callable[[], Awaitable[Process]], running: Running, e
         except OSError as error:
             from taskrun.host.launch import SHORTAGE_DELAYS  # the host waits as long for a process
 
-            others = equipment.attempts - equipment.short - 1
+            others = equipment.machinery.attempts - equipment.machinery.short - 1
             may_pass = error.errno in _MAY_PASS and tries < len(SHORTAGE_DELAYS)
             if not may_pass or others <= 0 or running.stopping is not None:
                 raise
-        equipment.short += 1
+        equipment.machinery.short += 1
         try:
             with running.until_stopped(SHORTAGE_DELAYS[tries]):
                 await trio.sleep_forever()
         finally:
-            equipment.short -= 1
+            equipment.machinery.short -= 1
         tries += 1

@@ -16,7 +16,6 @@ from taskrun.config.wording import signal_name
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from taskrun.execute.local import LocalExecutor
     from taskrun.execute.running import Running
     from taskrun.run.facts import Facts
 
@@ -37,18 +36,18 @@ class DebugState:
         self._idle: trio.Event | None = None  # set, or None, when nothing is being written
         self._over = False  # the run's last event is told: nothing may come after it
 
-    def tell(self, executor: LocalExecutor, settled: dict[str, int], now: float) -> None:
+    def tell(self, running: Iterable[tuple[str, Running]], settled: dict[str, int], now: float) -> None:
         """Takes down what this process is doing at this moment, and has it written.
 
         Args:
-            executor: Knows the attempts under way.
+            running: The attempts under way.
             settled: Tasks that have settled, by state.
             now: On the run's clock.
         """
         if self._idle is not None or self._over:
             return  # what was asked for a moment ago says the same
         self._idle = trio.Event()
-        lines = [f"{line}\n" for line in _lines(executor.running(), settled, now)]
+        lines = [f"{line}\n" for line in _lines(running, settled, now)]
         token = trio.lowlevel.current_trio_token()
 
         def written(outcome: Any) -> None:

@@ -15,15 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from taskrun.report.settings import Settings
-    from taskrun.run.options import RunOptions
 
 _LOOK = 0.5  # seconds
 _PARENT = os.getppid()  # at import: as early as possible, so that a parent that dies during the start is noticed
 
 
-def dies_with_parent(options: RunOptions, settings: Settings) -> bool:
+def dies_with_parent(asked: bool | None, settings: Settings) -> bool:  # noqa: FBT001 - the option's own values
     """Whether it was asked for; in a CI service without asking."""
-    return settings.ci is not None if options.die_with_parent is None else options.die_with_parent
+    return settings.ci is not None if asked is None else asked
 
 
 async def watch_parent(gone: Callable[[], None]) -> None:

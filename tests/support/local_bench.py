@@ -15,7 +15,7 @@ from support.linked import linked, portable_host
 
 from taskrun.events import TaskOutput
 from taskrun.execute.clocks import RunClock
-from taskrun.execute.equipment import Equipment
+from taskrun.execute.equipment import Equipment, Machinery
 from taskrun.execute.local import LocalExecutor
 from taskrun.execute.pools import PoolPlan, Pools
 from taskrun.link import TemplateSpec
@@ -72,31 +72,29 @@ class LocalBench:
     async def executor(self) -> AsyncIterator[LocalExecutor]:
         how = {"start": portable_host(), "adopt": False} if self.portable else {}
         async with linked(**how) as link, trio.open_nursery() as nursery:
-            equipment = Equipment(
+            machinery = Machinery(
                 link=link,
                 clock=RunClock(trio.current_time),
-                folder=None,
-                checkpoints=None,
                 template=TemplateSpec(
                     python=sys.executable, sys_path=(self._folder,), cwd=self._folder, env=_environ()
                 ),
                 give_terminal=contextlib.nullcontext,
                 suspend=trio.lowlevel.checkpoint,
             )
-            await self._equip(equipment, nursery)
-            nursery.start_soon(equipment.outputs.serve)
-            nursery.start_soon(equipment.controls.serve)
+            await self._equip(machinery, nursery)
+            nursery.start_soon(machinery.outputs.serve)
+            nursery.start_soon(machinery.controls.serve)
             try:
-                executor = LocalExecutor(equipment)
+                executor = LocalExecutor(Equipment(machinery, folder=None, checkpoints=None))
                 yield executor
                 assert list(executor.running()) == []
-                if equipment.pools is not None:
-                    await equipment.pools.close(lambda _event: None)
+                if machinery.pools is not None:
+                    await machinery.pools.close(lambda _event: None)
             finally:
                 nursery.cancel_scope.cancel()
-                equipment.close()
+                machinery.close()
 
-    async def _equip(self, equipment: Equipment, nursery: trio.Nursery) -> None:
+    async def _equip(self, machinery: Machinery, nursery: trio.Nursery) -> None:
         """What else these attempts need."""
 
     def attempt(self, act: str, task: str, **keys: Any) -> Attempt:
@@ -122,10 +120,10 @@ class PythonBench(LocalBench):
 class PooledBench(LocalBench):
     """Calls in a pool of persistent workers, one after the other in each."""
 
-    async def _equip(self, equipment: Equipment, nursery: trio.Nursery) -> None:
+    async def _equip(self, machinery: Machinery, nursery: trio.Nursery) -> None:
         plan = PoolPlan(
             size=2,
-            template=equipment.template,
+            template=machinery.template,
             env=_environ(),
             setup=None,
             max_requests=None,
@@ -133,8 +131,8 @@ class PooledBench(LocalBench):
             startup_timeout=30.0,
             grace=1.0,
         )
-        equipment.pools = Pools(equipment.link, equipment.outputs, {"bench": plan})
-        await nursery.start(equipment.pools.serve)
+        machinery.pools = Pools(machinery.link, machinery.outputs, {"bench": plan})
+        await nursery.start(machinery.pools.serve)
 
     def attempt(self, act: str, task: str, **keys: Any) -> Attempt:
         return self._completed(attempt_of(task, **keys), PythonCall(target=f"bench_calls:{act}", pool="bench"))

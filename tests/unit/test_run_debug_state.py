@@ -20,9 +20,6 @@ class Heard:
         assert code == "state"
         self.told.append(text)
 
-    def running(self) -> list[object]:
-        return []
-
 
 def test_a_disk_that_hangs_holds_up_nothing_but_the_end_for_a_while(tmp_path):
     """A FIFO without a reader is such a disk."""
@@ -32,8 +29,8 @@ def test_a_disk_that_hangs_holds_up_nothing_but_the_end_for_a_while(tmp_path):
 
     async def main() -> None:
         state = DebugState(heard, str(tmp_path))
-        state.tell(heard, {"succeeded": 2}, 1.0)
-        state.tell(heard, {"succeeded": 3}, 1.1)  # the first is still being written
+        state.tell([], {"succeeded": 2}, 1.0)
+        state.tell([], {"succeeded": 3}, 1.1)  # the first is still being written
         async with trio.open_nursery() as nursery:
             nursery.start_soon(state.finish, 30.0)
             await trio.testing.wait_all_tasks_blocked()
@@ -53,11 +50,11 @@ def test_after_the_runs_last_event_nothing_is_told(tmp_path):
 
     async def main() -> None:
         state = DebugState(heard, str(tmp_path))
-        state.tell(heard, {}, 1.0)
+        state.tell([], {}, 1.0)
         await state.finish(0.0)
         await trio.to_thread.run_sync(path.read_text)
         await trio.testing.wait_all_tasks_blocked(0.05)
-        state.tell(heard, {}, 2.0)
+        state.tell([], {}, 2.0)
 
     trio.run(main)
     assert heard.told == []
@@ -68,7 +65,7 @@ def test_where_it_cannot_be_written_nothing_is_told(tmp_path):
 
     async def main() -> None:
         state = DebugState(heard, str(tmp_path / "gone"))
-        state.tell(heard, {}, 1.0)
+        state.tell([], {}, 1.0)
         await state.finish(30.0)
 
     trio.run(main)
