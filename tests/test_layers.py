@@ -40,6 +40,7 @@ ROOMS_OF = {
     "tomli": "config",
     # Not in frames and host: a host is forked before anything is imported, and starts with the standard library alone.
     "msgspec": "model events config output worker resolve record plan workers report schedule jobqueue execute run cli",
+    "cronsim": "config jobqueue",
     "numpy": "",  # in MODULES_OF
     "procrastinate": "jobqueue",
     "psycopg": "jobqueue",

@@ -41,6 +41,10 @@ def check(project: Project, document: dict[str, object], mistakes: Mistakes) -> 
         if task.interactive and task.stdin is not None:
             message = f"{describe(('tasks', name, 'stdin'))} has no meaning, since the task is interactive"
             mistakes.add("conflict", message, ("tasks", name, "stdin"), part="key", label="it reads from the terminal")
+        if task.interactive and (task.every is not None or task.cron is not None):
+            key = "every" if task.every is not None else "cron"
+            message = f"{describe(('tasks', name, key))} has no meaning, since the task is interactive"
+            mistakes.add("conflict", message, ("tasks", name, key), part="key", label="workers have no terminal")
     references = References(project, mistakes)
     references.check_default()
     if not _in_order(project.tasks):

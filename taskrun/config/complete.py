@@ -68,11 +68,18 @@ def _run_settings(table: dict[str, Any], mistakes: Mistakes) -> RunSettings:
                 fields["on_failure"] = OnFailure(value)
             elif key == "keep-runs":
                 fields["keep_runs"] = value
-            elif key != "queue":
-                fields[key] = value
+            else:
+                fields[key] = _place(value) if key == "queue" else value
         except BadValue as bad:
             mistakes.add_value(bad, ("run", key))
     return RunSettings(**fields)
+
+
+def _place(value: str) -> str:
+    """Of the queue: a path, or the address of a server."""
+    if "://" in value and not value.startswith(("postgresql://", "postgres://")):
+        raise BadValue("names a server that is none of PostgreSQL's", 'a path, or "postgresql://..."')
+    return value
 
 
 def _tasks(tables: dict[str, Any], defaults: dict[str, Any], mistakes: Mistakes) -> dict[str, TaskSpec]:

@@ -87,7 +87,14 @@ class RunTable(Table, frozen=True, kw_only=True):
     ) = UNSET
     keep_runs: Annotated[Positive, Meta(description="How many records are kept. Default: 20.")] | UnsetType = UNSET
     queue: (
-        Annotated[Filled, Meta(description="Where the durable queue lives.", examples=["postgresql://localhost/jobs"])]
+        Annotated[
+            Filled,
+            Meta(
+                description="Where the durable queue lives: a file, or a PostgreSQL server; `$TASKRUN_QUEUE` wins. "
+                "Default: `queue.db` in the folder of the records.",
+                examples=["jobs.db", "postgresql://localhost/jobs"],
+            ),
+        ]
         | UnsetType
     ) = UNSET
 

@@ -234,6 +234,8 @@ _TASK: dict[str, Check] = {
     "needs": _names,
     "foreach": _each(_identifier, _either(_filled, _list(_scalar), _table(_SOURCE)), 1),
     "aliases": _list(_name),
+    "every": _seconds,
+    "cron": _filled,
     "env": _environment,
 }
 _POOL: dict[str, Check] = {
@@ -254,6 +256,7 @@ _RUN: dict[str, Check] = {
     "python": _filled,
     "state": _filled,
     "keep-runs": _positive,
+    "queue": _filled,
 }
 _file = _table(
     {

@@ -160,6 +160,8 @@ class TaskSpec(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     slots: int | None = 1  # None: all
     progress: ProgressSource | None = None
     pool: str | None = None
+    every: float | None = None  # seconds between the due moments of a recurring job
+    cron: str | None = None
 
     @property
     def is_group(self) -> bool:
@@ -179,6 +181,7 @@ class RunSettings(Value, frozen=True, kw_only=True):
     python: str | None = None
     state: str = ".taskrun"
     keep_runs: int = 20
+    queue: str | None = None
 
 
 class Project(Value, frozen=True, kw_only=True):

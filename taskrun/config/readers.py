@@ -180,6 +180,12 @@ def _progress(value: str | dict[str, Any]) -> ProgressSource:
     return ProgressSource(parser="regex", regex=regex, total=value.get("total"), stream=value.get("stream", "both"))
 
 
+def _cron(value: str) -> str:
+    from taskrun.config.cron import cron  # few files have any
+
+    return cron(value)
+
+
 def _groups(regex: str) -> set[str]:
     import warnings
 
@@ -228,5 +234,7 @@ READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "slots": ("slots", _slots),
     "progress": ("progress", _or_off(_progress)),
     "pool": ("pool", _or_off(_same)),
+    "every": ("every", seconds),
+    "cron": ("cron", _cron),
 }
 """By key: the field of ``TaskSpec`` (the clocks': of ``Clocks``) and the reader."""

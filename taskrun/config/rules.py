@@ -51,19 +51,19 @@ GOES_WITH: dict[str, dict[str, tuple[str, ...]]] = {
 NOT_WITH: dict[str, dict[str, tuple[str, ...]]] = {
     "VariableTable": dict.fromkeys(("type", "choices", "help"), ("glob", "lines", "range", "shell", "env"))
     | {"default": ("glob", "lines", "range", "shell")},
+    "TaskTable": {"cron": ("every",)},
 }
 """A key that excludes the others."""
 
 NOT_YET: dict[str, tuple[str, ...]] = {
     "TaskTable": ("inputs", "outputs", "service"),
-    "RunTable": ("queue",),
 }
 """Keys that are part of the language and that this version does not carry out."""
 
 PARSERS_NOT_YET = ("rsync", "yt-dlp", "curl", "wget", "7zip", "git", "pv", "osc")
 """Names of `progress` that this version does not carry out."""
 
-_NEVER_PLAIN = frozenset({"args", "shell-argv", "stdin", "pool", *NOT_YET["TaskTable"]})
+_NEVER_PLAIN = frozenset({"args", "shell-argv", "stdin", "pool", "cron", *NOT_YET["TaskTable"]})
 
 
 def check_task(table: dict[str, Any], path: Path, mistakes: Mistakes) -> None:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from taskrun.config.kinds import (
+    Duration,
     DurationOrOff,
     DurationOrZero,
     Environment,
@@ -307,6 +308,24 @@ class TaskTable(DefaultsTable, frozen=True, kw_only=True):
             Meta(
                 description="Environment variables, added to those of `[env]`; values may use look-ups.",
                 examples=[{"TAR_OPTIONS": "--sort=name"}],
+            ),
+        ]
+        | UnsetType
+    ) = UNSET
+    every: (
+        Annotated[
+            Duration,
+            Meta(description="Workers run it as a recurring job, so often. Multiples count from 1970 in UTC."),
+        ]
+        | UnsetType
+    ) = UNSET
+    cron: (
+        Annotated[
+            Filled,
+            Meta(
+                description="Workers run it as a recurring job at these times: minute, hour, day, month, weekday, in "
+                "local time.",
+                examples=["30 3 * * 1-5"],
             ),
         ]
         | UnsetType
