@@ -167,6 +167,59 @@ class RunEnd(Event, frozen=True, kw_only=True, tag="run.end"):
     folder: str | None = None
 
 
+class WorkerStart(Event, frozen=True, kw_only=True, tag="worker.start"):
+    """A queue worker begins; its events have an id of its own in ``run``, between those of the runs of its jobs."""
+
+    taskrun: str  # version
+    file: str
+    argv: tuple[str, ...]
+    cwd: str
+    queue: str  # without a password
+    slots: int
+    tasks: tuple[str, ...]  # of which it takes jobs
+    pid: int = 0
+
+
+class JobStart(Event, frozen=True, kw_only=True, tag="job.start"):
+    """The worker has taken a job."""
+
+    job: int
+    task: str
+    attempt: int
+    max_attempts: int
+    carried_by: str  # id of the run that carries it out
+
+
+class JobEnd(Event, frozen=True, kw_only=True, tag="job.end"):
+    """An attempt at a job is over, and what becomes of the job is about to be recorded."""
+
+    job: int
+    task: str
+    attempt: int
+    max_attempts: int
+    outcome: str  # "done", "retry", "dead", "cancelled" or "released"
+    error: str = ""
+    elapsed: float = 0.0
+    carried_by: str | None = None  # None: it was refused before there was a run
+
+
+class WorkerStopping(Event, frozen=True, kw_only=True, tag="worker.stopping"):
+    """The worker takes nothing new; what runs is finished first."""
+
+    reason: str
+    running: int  # jobs
+
+
+class WorkerEnd(Event, frozen=True, kw_only=True, tag="worker.end"):
+    """The last event of a queue worker."""
+
+    exit_status: int
+    signal: int | None = None
+    elapsed: float = 0.0
+    jobs: dict[str, int] = {}  # by outcome
+    leaked: tuple[Leftover, ...] = ()
+
+
 AnyEvent: TypeAlias = (
     RunStart
     | TaskQueued
@@ -182,6 +235,11 @@ AnyEvent: TypeAlias = (
     | RunCancel
     | DiagnosticEvent
     | RunEnd
+    | WorkerStart
+    | JobStart
+    | JobEnd
+    | WorkerStopping
+    | WorkerEnd
 )
 
 Emit: TypeAlias = Callable[[AnyEvent], None]

@@ -72,8 +72,9 @@ class CancelKind(enum.IntEnum):
     OUTPUT = 3  # nobody reads our output any more (SIGPIPE), or it cannot be written
     HOST = 4  # the supervisor process was lost twice
     PARENT = 5  # --die-with-parent: the process that started us is gone
-    SIGNAL = 6  # HUP, INT, QUIT, TERM
-    SECOND_SIGNAL = 7  # kill at once
+    JOB = 6  # somebody cancelled the job of the queue that this run carries out
+    SIGNAL = 7  # HUP, INT, QUIT, TERM
+    SECOND_SIGNAL = 8  # kill at once
 
 
 class CancelReason(Value, frozen=True, kw_only=True):
@@ -100,6 +101,8 @@ class CancelReason(Value, frozen=True, kw_only=True):
                 return "the supervising process was lost"
             case CancelKind.PARENT:
                 return "the parent process exited"
+            case CancelKind.JOB:
+                return "its job was cancelled"
             case CancelKind.SIGNAL | CancelKind.SECOND_SIGNAL:
                 return self.detail or "interrupted"
 

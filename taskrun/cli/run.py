@@ -95,7 +95,8 @@ class Limit(click.ParamType[tuple[str, int]]):
         return name, int(number)
 
 
-def _positive(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
+def positive(ctx: click.Context, param: click.Parameter, value: int | None) -> int | None:
+    """A callback for options that are a number of something."""
     if value is not None and value < 1:
         raise click.BadParameter("must be at least 1", ctx, param)
     return value
@@ -104,7 +105,7 @@ def _positive(ctx: click.Context, param: click.Parameter, value: int | None) -> 
 @click.command(cls=RunCommand, name="run")
 @click.argument("words", metavar="[TASK...] [KEY=VALUE...] [-- ARGS...]", nargs=-1, shell_complete=complete_tasks)
 @file_option
-@click.option("-j", "--jobs", type=int, metavar="N", callback=_positive, envvar="TASKRUN_JOBS", help="Slots.")
+@click.option("-j", "--jobs", type=int, metavar="N", callback=positive, envvar="TASKRUN_JOBS", help="Slots.")
 @click.option("--limit", "limits", type=Limit(), multiple=True, metavar="NAME=N", help="Set a named limit.")
 @click.option(
     "--on-failure", type=click.Choice(["finish", "stop", "continue"]), help="What a failure does to the rest."

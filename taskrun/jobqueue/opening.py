@@ -19,6 +19,18 @@ def is_server(location: str) -> bool:
     return location.startswith(_SERVERS)
 
 
+def shown(location: str) -> str:
+    """A place as it may be shown and recorded: without a password."""
+    if not is_server(location):
+        return location
+    from urllib.parse import urlsplit, urlunsplit
+
+    parts = urlsplit(location)
+    user, at, host = parts.netloc.rpartition("@")
+    query = "&".join(each for each in parts.query.split("&") if not each.startswith("password="))
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
+
+
 def open_queue(location: str, *, trouble: Callable[[str], None] = lambda _message: None) -> QueueEngine:
     """The queue at a place; nothing is opened before it is needed.
 

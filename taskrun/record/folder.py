@@ -59,7 +59,14 @@ class RunFolder:
     """
 
     def __init__(
-        self, state: str, run_id: str, *, warning: str | None, warn: Callable[[str], None], clock: Clockwork
+        self,
+        state: str,
+        run_id: str,
+        *,
+        durable: bool,
+        warning: str | None,
+        warn: Callable[[str], None],
+        clock: Clockwork,
     ) -> None:
         """Use ``create``.
 
@@ -70,6 +77,7 @@ class RunFolder:
         self.state = state
         self.path = os.path.join(state, places.RUNS, run_id)
         self.warning = warning
+        self._durable = durable
         self.checkpoints = Checkpoints(state)
         self._clock = clock
         self._began = clock()
@@ -101,6 +109,7 @@ class RunFolder:
         run_id: str,
         *,
         keep: int,
+        durable: bool = True,
         environ: Mapping[str, str],
         warn: Callable[[str], None] = lambda _clause: None,
         clock: Clockwork = time.monotonic,
@@ -111,6 +120,7 @@ class RunFolder:
             state_dir: The project's state folder, absolute.
             run_id: From ``places.new_run_id``.
             keep: How many runs to keep, this one included. Runs under way are kept in any case.
+            durable: Have its end survive a loss of power, for which one waits for the disk.
             environ: The caller's, for where to write if ``state_dir`` cannot be written.
             warn: Told, once each, what cannot be recorded later on; must not raise.
             clock: Monotonic seconds.
@@ -122,7 +132,7 @@ class RunFolder:
         for root in places.state_roots(state_dir, environ):
             warning = f"{failures[0]}; the record is in {root}" if failures else None
             try:
-                folder = cls(root, run_id, warning=warning, warn=warn, clock=clock)
+                folder = cls(root, run_id, durable=durable, warning=warning, warn=warn, clock=clock)
             except OSError as error:
                 failures.append(f"cannot write to {root}: {(error.strerror or str(error)).lower()}")
                 continue
@@ -241,7 +251,7 @@ class RunFolder:
         if not self._gone:
             try:
                 self._drop_new_summary()
-                self._new_summary = self._write_beside()
+                self._new_summary = self._write_beside(durable=self._durable)
                 self._unreserve()  # the last event may need the room
             except OSError as error:
                 self._tell_no_summary(error)
@@ -258,7 +268,7 @@ class RunFolder:
         self._end_logs()
         if self._new_summary is not None:
             try:
-                places.put(self._new_summary, self._summary_path, durable=True)
+                places.put(self._new_summary, self._summary_path, durable=self._durable)
             except OSError as error:
                 self._tell_no_summary(error)
         self._unreserve()
@@ -310,7 +320,7 @@ class RunFolder:
         except OSError as error:
             self._tell_no_summary(error)
 
-    def _write_beside(self, *, durable: bool = True) -> str:
+    def _write_beside(self, *, durable: bool) -> str:
         return places.write_beside(self._summary_path, summary.encode(self._summary), durable=durable)
 
     def _tell_no_summary(self, error: OSError) -> None:

@@ -9,7 +9,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from taskrun.events import RunEnd, RunStart, Stamped, TaskEnd
+from taskrun.events import RunEnd, RunStart, Stamped, TaskEnd, WorkerEnd, WorkerStart
 from taskrun.report import words
 from taskrun.report.protocol import Reporter
 
@@ -148,13 +148,13 @@ class Annotations(Reporter):
     def handle(self, stamped: Stamped) -> None:
         """Takes the next event."""
         event = stamped.event
-        if type(event) is RunStart:
+        if type(event) is RunStart or type(event) is WorkerStart:
             self._file = event.file
         elif type(event) is TaskEnd and words.failed(event) and not event.allowed:
             self._count += 1
             if len(self._first) < _MOST:
                 self._first.append(event)
-        elif type(event) is RunEnd:
+        elif type(event) is RunEnd or type(event) is WorkerEnd:
             self._mark()
 
     def _mark(self) -> None:

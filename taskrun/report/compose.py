@@ -101,7 +101,7 @@ def make_reporters(
     screen = Screen(writer, settings)
     tails = Tails()
     outputs = Outputs(screen, settings, about, read_log or read_plain_log, folding_for(settings.ci))
-    view = _view(settings, screen, outputs, tails, clock)
+    view = view_for(settings, screen, outputs, tails, clock)
     reporters: list[Reporter] = [tails]
     if events_fd is not None:
         reporters.append(EventLines(writer, events_fd, with_output=events_output))
@@ -118,7 +118,8 @@ def make_reporters(
     return Reporters(reporters, screen)
 
 
-def _view(settings: Settings, screen: Screen, outputs: Outputs, tails: Tails, clock: Clockwork) -> StatusView:
+def view_for(settings: Settings, screen: Screen, outputs: Outputs, tails: Tails, clock: Clockwork) -> StatusView:
+    """The view that the settings ask for."""
     if settings.ui == "live":
         from taskrun.report.live import LiveView
 

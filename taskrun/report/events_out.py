@@ -7,7 +7,7 @@ import fcntl
 import os
 from typing import TYPE_CHECKING
 
-from taskrun.events import RunEnd, Stamped, TaskEnd, TaskOutput, TaskRetry, encode, encode_output
+from taskrun.events import RunEnd, Stamped, TaskEnd, TaskOutput, TaskRetry, WorkerEnd, encode, encode_output
 from taskrun.model import UsageError
 from taskrun.output.text import TextDecoder
 from taskrun.report.protocol import Reporter
@@ -59,13 +59,17 @@ class EventLines(Reporter):
         writer: Where the lines go through.
         fd: Where they go to.
         with_output: Tasks' output as well, decoded.
+        last: After which nothing is written.
     """
 
-    def __init__(self, writer: Writer, fd: int, *, with_output: bool = False) -> None:
+    def __init__(
+        self, writer: Writer, fd: int, *, with_output: bool = False, last: type[RunEnd | WorkerEnd] = RunEnd
+    ) -> None:
         self._writer = writer
         self._fd = fd
         self._with_output = with_output
-        self._decoders: dict[tuple[str, str], TextDecoder] = {}
+        self._last = last
+        self._decoders: dict[tuple[str, str, str], TextDecoder] = {}
         self._closed = False
 
     def handle(self, stamped: Stamped) -> None:
@@ -77,10 +81,10 @@ class EventLines(Reporter):
             return
         if type(event) is TaskEnd or type(event) is TaskRetry:
             for stream in ("stdout", "stderr"):
-                self._decoders.pop((event.task, stream), None)
+                self._decoders.pop((stamped.run, event.task, stream), None)
         if not self._closed:
             self._writer.write(self._fd, encode(stamped))
-        if type(event) is RunEnd:
+        if type(event) is self._last:
             self._closed = True
 
     def close(self) -> None:
@@ -91,7 +95,7 @@ class EventLines(Reporter):
             self._writer.close_fd(fd)
 
     def _output(self, stamped: Stamped, event: TaskOutput) -> None:
-        key = (event.task, event.stream)
+        key = (stamped.run, event.task, event.stream)
         decoder = self._decoders.get(key)
         if decoder is None:
             decoder = self._decoders[key] = TextDecoder()

@@ -13,7 +13,20 @@ from taskrun.report.words import failed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taskrun.events import PoolState, RunCancel, RunEnd, RunStart, Stamped, TaskEnd, TaskQueued, TaskStart
+    from taskrun.events import (
+        JobEnd,
+        PoolState,
+        RunCancel,
+        RunEnd,
+        RunStart,
+        Stamped,
+        TaskEnd,
+        TaskQueued,
+        TaskStart,
+        WorkerEnd,
+        WorkerStart,
+        WorkerStopping,
+    )
     from taskrun.model import Clockwork
     from taskrun.report.output import Outputs
     from taskrun.report.screen import Screen
@@ -50,6 +63,7 @@ class LiveView(TellingView):
         self._total = 0
         self._settled = 0
         self._failed = 0
+        self._jobs: JobCounts | None = None
         self._queued: set[str] = set()
         self._pools: dict[str, PoolState] = {}
         self._cancelled = ""
@@ -122,6 +136,28 @@ class LiveView(TellingView):
         self.close()
         super().on_run_end(event)
 
+    def on_worker_start(self, event: WorkerStart) -> None:
+        """From here on jobs are counted, of which nobody knows how many will come."""
+        super().on_worker_start(event)
+        self._jobs = JobCounts()
+        self._began = self.clock()
+
+    def on_job_end(self, event: JobEnd) -> None:
+        """One more is over."""
+        if self._jobs is not None:
+            self._jobs.add(event.outcome)
+        super().on_job_end(event)
+
+    def on_worker_stopping(self, event: WorkerStopping) -> None:
+        """The counts say so too."""
+        self._cancelled = "finishing"
+        super().on_worker_stopping(event)
+
+    def on_worker_end(self, event: WorkerEnd) -> None:
+        """As the end of a run."""
+        self.close()
+        super().on_worker_end(event)
+
     def rows(self, now: float, columns: int, lines: int) -> list[str]:
         """The rows of the area as they should be now, each narrower than the terminal."""
         most = max(0, min(ROWS, lines - _NONE_BUT_COUNTS))
@@ -164,6 +200,8 @@ class LiveView(TellingView):
         parts.append(rough_time(now - self._began))
         if self._cancelled:
             parts.append(self._cancelled)
+        if self._jobs is not None:
+            return [*self._jobs.pieces(self.ink.between), ("", self.ink.between.join(parts))]
         pieces: list[Piece] = [("strong", f" [{self._settled:,}/{self._total:,}]"), ("", " ")]
         if self._failed:
             pieces += [("bad", f"{self._failed:,} failed"), ("", self.ink.between)]
@@ -177,6 +215,26 @@ class LiveView(TellingView):
             return self.settings.width, 24
         # A terminal that does not know its size says 0.
         return self.settings.columns or size.columns or 80, size.lines or 24
+
+
+class JobCounts:
+    """How the jobs of a queue worker have ended so far."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def add(self, outcome: str) -> None:
+        """One more has ended so."""
+        self._counts[outcome] = self._counts.get(outcome, 0) + 1
+
+    def pieces(self, between: str) -> list[Piece]:
+        """The first pieces of the row of counts."""
+        pieces: list[Piece] = [("strong", f" {self._counts.get('done', 0):,} done"), ("", between)]
+        for outcome, style in (("retry", "warn"), ("dead", "bad")):
+            if outcome in self._counts:
+                word = "retried" if outcome == "retry" else outcome
+                pieces += [(style, f"{self._counts[outcome]:,} {word}"), ("", between)]
+        return pieces
 
 
 def pool_text(state: PoolState) -> str:

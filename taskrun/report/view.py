@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from taskrun.events import (
     DiagnosticEvent,
+    JobEnd,
     PoolState,
     RunCancel,
     RunEnd,
@@ -22,6 +23,9 @@ from taskrun.events import (
     TaskQueued,
     TaskRetry,
     TaskStart,
+    WorkerEnd,
+    WorkerStart,
+    WorkerStopping,
 )
 from taskrun.model import State
 from taskrun.report import words
@@ -74,6 +78,10 @@ class StatusView(Reporter):
             RunResume: self.on_resume,
             DiagnosticEvent: self.on_diagnostic,
             RunEnd: self.on_run_end,
+            WorkerStart: self.on_worker_start,
+            JobEnd: self.on_job_end,
+            WorkerStopping: self.on_worker_stopping,
+            WorkerEnd: self.on_worker_end,
         }
 
     # --- a reporter's methods
@@ -144,6 +152,23 @@ class StatusView(Reporter):
         del event
         self.outputs.finish()
 
+    def on_worker_start(self, event: WorkerStart) -> None:
+        """A queue worker begins. Its jobs have a record each, so that paths of logs are whole ones."""
+        del event
+        self.started = True
+        self.outputs.begin("/")
+
+    def on_job_end(self, event: JobEnd) -> None:
+        """An attempt at a job is over."""
+
+    def on_worker_stopping(self, event: WorkerStopping) -> None:
+        """The worker takes nothing new."""
+
+    def on_worker_end(self, event: WorkerEnd) -> None:
+        """The worker is over."""
+        del event
+        self.outputs.finish()
+
     # --- what a view says of an end
 
     def end_title(self, event: TaskEnd) -> str | None:
@@ -178,3 +203,17 @@ class TellingView(StatusView):
     def on_cancel(self, event: RunCancel) -> None:
         """A line that says what happens, and what another Ctrl+C would do."""
         self.screen.say(words.cancel_line(event.reason, len(self.active), killing=event.killing))
+
+    def on_job_end(self, event: JobEnd) -> None:
+        """A line for a job that is not done: what became of its tasks has been said."""
+        if event.outcome != "done":
+            self.screen.say(words.job_line(event, self.ink))
+
+    def on_worker_stopping(self, event: WorkerStopping) -> None:
+        """A line that says what happens, and what another signal would do."""
+        self.screen.say(words.stopping_line(event))
+
+    def on_worker_end(self, event: WorkerEnd) -> None:
+        """A line of totals."""
+        super().on_worker_end(event)
+        self.screen.say(words.worker_line(event, self.ink))

@@ -18,7 +18,17 @@ from taskrun.report.text import (
 )
 
 if TYPE_CHECKING:
-    from taskrun.events import DiagnosticEvent, TaskEnd, TaskMessage, TaskProgress, TaskRetry, TaskStart
+    from taskrun.events import (
+        DiagnosticEvent,
+        JobEnd,
+        TaskEnd,
+        TaskMessage,
+        TaskProgress,
+        TaskRetry,
+        TaskStart,
+        WorkerEnd,
+        WorkerStopping,
+    )
 
 _LONGEST_REASON = 160  # characters in the line at a task's end; the summary, which comes later, has all of it
 _FAILURES = frozenset({State.FAILED.value, State.TIMED_OUT.value})
@@ -30,6 +40,13 @@ _ENDS = {
     State.CANCELLED.value: ("STOPPED", "warn"),
     State.SKIPPED.value: ("SKIPPED", "faint"),
     State.NOT_STARTED.value: ("NOT RUN", "faint"),
+}
+
+_JOB_ENDS = {
+    "retry": ("RETRY", "warn"),
+    "dead": ("DEAD", "bad"),
+    "cancelled": ("STOPPED", "warn"),
+    "released": ("RETURN", "faint"),
 }
 
 
@@ -153,6 +170,45 @@ def heartbeat_line(running: list[str], more: int, ink: Ink) -> str:
     """Nothing has been said for a while: who still runs."""
     named = ", ".join(running) + (f", and {more:,} more" if more else "")
     return f"{ink.word('info', 'RUNNING')}  {named}"
+
+
+def job_label(task: str, job: int) -> str:
+    """A task of a job, among those of other jobs."""
+    return f"{task}#{job}"
+
+
+def job_line(event: JobEnd, ink: Ink) -> str:
+    """What became of a job that is not done; what its tasks said has been shown."""
+    text, style = _JOB_ENDS[event.outcome]
+    head = f"{ink.word(style, text)}  {stopwatch(event.elapsed)} {ink.paint('strong', f'job {event.job}')}"
+    tried = f"attempt {event.attempt} of {event.max_attempts}"
+    match event.outcome:
+        case "retry" | "dead":
+            error = shorten(visible(event.error.partition("\n")[0]), _LONGEST_REASON, ink.dots)
+            return f"{head}  {visible(event.task)}: {error}, {tried}"
+        case "released":
+            return f"{head}  {visible(event.task)}: given back"
+        case _:
+            return f"{head}  {visible(event.task)}"
+
+
+def stopping_line(event: WorkerStopping) -> str:
+    """A worker takes nothing new."""
+    why = "Interrupted" if event.reason in {"SIGINT", "interrupted"} else f"Stopping: {visible(event.reason)}"
+    if not event.running:
+        return why
+    again = "Ctrl+C again" if event.reason == "SIGINT" else "another signal"
+    return f"{why}: {count(event.running, 'running job')} will be finished first ({again} to stop)"
+
+
+def worker_line(event: WorkerEnd, ink: Ink) -> str:
+    """What a worker did, in all."""
+    told = [("done", "done"), ("dead", "dead"), ("cancelled", "cancelled"), ("released", "given back")]
+    parts = [f"{event.jobs[outcome]:,} {word}" for outcome, word in told if event.jobs.get(outcome)]
+    retried = event.jobs.get("retry", 0)
+    if retried:
+        parts.append(f"{count(retried, 'attempt')} to be repeated")
+    return f"taskrun: jobs: {', '.join(parts) or 'none'}{ink.between}{short_time(event.elapsed)}"
 
 
 def command_lines(start: TaskStart) -> list[str]:

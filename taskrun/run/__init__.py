@@ -40,7 +40,7 @@ def run(options: RunOptions, host: HostStart | None = None) -> RunResult:
         from taskrun.run.setting import make_setting
 
         setting = make_setting(options, run_id, os.environ)
-        _import_trio()
+        import_trio()
         from taskrun.run.conduct import conduct
 
         return conduct(setting, host)
@@ -50,7 +50,7 @@ def run(options: RunOptions, host: HostStart | None = None) -> RunResult:
         raise
 
 
-def _import_trio() -> None:
+def import_trio() -> None:
     """Imports trio without its search for pthread, by which it would name its threads.
 
     The search starts `ldconfig` (or a compiler, where there is none), and takes 6 ms of every start. With the C library

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from taskrun.link import Link, open_link
-from taskrun.model import ProjectError, UsageError
-from taskrun.run.folders import missing_folders
+from taskrun.model import UsageError
 from taskrun.run.options import RunResult
-from taskrun.run.python import inspect_calls, open_scratch
+from taskrun.run.python import open_scratch
 from taskrun.run.recording import last_aborted
+from taskrun.run.selecting import check_selection, select
 from taskrun.run.signals import SignalDesk, stop_this_process, taken
 from taskrun.run.terminal import Terminal
 from taskrun.run.under_way import UnderWay
@@ -36,10 +36,10 @@ def conduct(setting: Setting, host: HostStart | None) -> RunResult:
     try:
         return trio.run(Conductor(setting, host).main)
     except BaseExceptionGroup as group:
-        raise _only(group) from None
+        raise only_one(group) from None
 
 
-def _only(error: BaseException) -> BaseException:
+def only_one(error: BaseException) -> BaseException:
     """The one exception in nested groups of one: nurseries wrap, and nobody else should have to unwrap."""
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
@@ -78,11 +78,9 @@ class Conductor:
         selection: Selection | None = None
         warnings: tuple[str, ...] = ()
         with self._setup:
-            selection = await self._select(link)
+            selection = await select(self._setting, link)
             self._check(selection)
-            warnings = await inspect_calls(link, self._setting, selection, said)
-            warnings += self._setting.prepared.resolver.remarks()
-            self._check_folders(selection)  # imports may have made one
+            warnings = await check_selection(self._setting, selection, link, said)
         if selection is None or self._interrupted is not None:
             return self._nothing_started()
         aborted = last_aborted(self._setting)  # before this one is the last
@@ -106,31 +104,10 @@ class Conductor:
         if self._setting.options.exit_code_task and count != 1:
             raise UsageError(f"--exit-code task hands on the code of one task, and here are {count}")
 
-    def _check_folders(self, selection: Selection) -> None:
-        """Raises ProjectError where a task could not start in its folder, whatever the others do."""
-        missing = tuple(missing_folders(self._setting.prepared.project, selection))
-        if missing:
-            raise ProjectError(missing)
-
     def _warn(self, text: str) -> None:
         """Something happened to a template."""
         if self._run is not None:
             self._run.warn(text)
-
-    async def _select(self, link: Link) -> Selection:
-        """Raises what ``Resolver.select`` raises."""
-        if self._setting.selection is not None:
-            return self._setting.selection
-        from taskrun.execute.shell_source import read_shell
-
-        root = self._setting.prepared.project.root
-
-        def read(command: str, env: dict[str, str]) -> str:
-            return trio.from_thread.run(read_shell, link, command, env, root)
-
-        # Selecting is not async, and waits for command lines: it gets a thread, and the loop keeps the signals.
-        self._setting.shell.read = read
-        return await trio.to_thread.run_sync(self._setting.prepared.resolver.select, abandon_on_cancel=True)
 
     def _nothing_started(self) -> RunResult:
         """A signal came before the first task: there is no run to tell of, but the end of its event stream."""

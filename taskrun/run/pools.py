@@ -32,6 +32,13 @@ def make_pools(setting: Setting, selection: Selection, link: Link, outputs: Pump
     )
 
 
+def make_all_pools(setting: Setting, link: Link, outputs: Pump) -> Pools:
+    """All pools of the file, for whatever tasks may come; each is staffed when the first comes."""
+    project = setting.prepared.project
+    sizes = pool_sizes(project, setting.prepared.jobs)
+    return Pools(link, outputs, {name: _plan(setting, name, spec, sizes[name]) for name, spec in project.pools.items()})
+
+
 def _plan(setting: Setting, name: str, spec: PoolSpec, size: int) -> PoolPlan:
     return PoolPlan(
         size=size,

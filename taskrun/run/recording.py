@@ -11,7 +11,6 @@ from taskrun.record import history, pruning
 from taskrun.record.folder import RunFolder
 from taskrun.record.places import LATEST, RUNS, state_roots
 from taskrun.record.summary import Asked
-from taskrun.run.prepare import state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,14 +24,12 @@ if TYPE_CHECKING:
 
 def known_durations(setting: Setting) -> dict[str, float]:
     """Seconds that tasks took in earlier runs, from the first place of the project's records that knows any."""
-    folder = state_folder(setting.prepared.project, setting.environ)
-    return next(filter(None, map(history.load, state_roots(folder, setting.environ))), {})
+    return next(filter(None, map(history.load, state_roots(setting.state, setting.environ))), {})
 
 
 def last_aborted(setting: Setting) -> RunSummary | None:
     """The last run, if it was aborted; at the price of reading the start of a file where it was not."""
-    folder = state_folder(setting.prepared.project, setting.environ)
-    for root in state_roots(folder, setting.environ):
+    for root in state_roots(setting.state, setting.environ):
         summary = pruning.read_aborted(os.path.join(root, RUNS, LATEST))
         if summary is not None:
             return summary
@@ -60,9 +57,10 @@ class Recording:
             extra=setting.options.extra,
         )
         self.folder = RunFolder.create(
-            state_folder(project, setting.environ),
+            setting.state,
             setting.run_id,
-            keep=project.run.keep_runs,
+            keep=setting.keep,
+            durable=setting.durable,
             environ=setting.environ,
             warn=warn,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from taskrun.model import Value
 from taskrun.report.settings import Options, Settings, ci_service, decide
-from taskrun.run.prepare import prepare
+from taskrun.run.prepare import prepare, state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,6 +22,9 @@ class Setting(Value, frozen=True, kw_only=True):
 
     Attributes:
         selection: ``None`` where selecting has to read from command lines first.
+        state: The folder for its record, absolute; empty: nothing will be recorded.
+        keep: How many records stay there.
+        durable: Its record shall survive a loss of power, as far as it is the run's own to say.
         shell: Gives the reader of command lines to the resolver once there is a host.
     """
 
@@ -30,6 +33,9 @@ class Setting(Value, frozen=True, kw_only=True):
     environ: dict[str, str]
     prepared: Prepared
     selection: Selection | None
+    state: str = ""
+    keep: int = 0
+    durable: bool = True
     shell: ShellReader
 
 
@@ -67,6 +73,8 @@ def make_setting(options: RunOptions, run_id: str, environ: Mapping[str, str]) -
         environ=dict(environ),
         prepared=prepared,
         selection=selection,
+        state=state_folder(prepared.project, environ),
+        keep=prepared.project.run.keep_runs,
         shell=shell,
     )
 

@@ -61,10 +61,16 @@ def taken() -> tuple[signal.Signals, ...]:
 
 
 class SignalDesk:
-    """Receives signals and turns each into one call of ``Answers``."""
+    """Receives signals and turns each into one call of ``Answers``.
 
-    def __init__(self, answers: Answers) -> None:
+    Args:
+        answers: Whose the signals are.
+        kill_at: Which of those that stop says to kill; the one after it leaves.
+    """
+
+    def __init__(self, answers: Answers, *, kill_at: int = 2) -> None:
         self._answers = answers
+        self._kill_at = kill_at
         self._last: dict[signal.Signals, float] = {}
         self._stops = 0
         self._arrived: list[signal.Signals] = []  # not answered yet
@@ -140,8 +146,8 @@ class SignalDesk:
             # It was everybody's at the terminal: a script stops only if it sees us die of it, whatever came later.
             number = signal.SIGINT
         self._stops += 1
-        if self._stops <= 2:
-            self._answers.cancel(number, kill=self._stops > 1)
+        if self._stops <= self._kill_at:
+            self._answers.cancel(number, kill=self._stops == self._kill_at)
         else:
             self._answers.leave(number)
 

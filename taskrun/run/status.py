@@ -55,6 +55,8 @@ class Tally:
                     return 128 + signal.SIGPIPE, signal.SIGPIPE.value
                 case CancelKind.PARENT:
                     return 128 + signal.SIGTERM, signal.SIGTERM.value
+                case CancelKind.JOB:
+                    return 128 + signal.SIGTERM, None
                 case _:
                     pass
         if self.failed:

@@ -190,8 +190,8 @@ def test_trio_is_imported_without_a_search_for_libraries():
 import sys
 started = []
 sys.addaudithook(lambda event, arguments: started.append(arguments) if event == "subprocess.Popen" else None)
-from taskrun.run import _import_trio
-_import_trio()
+from taskrun.run import import_trio
+import_trio()
 import ctypes.util, trio
 assert started == [], started
 assert ctypes.util.find_library.__module__ == "ctypes.util"

@@ -1,0 +1,337 @@
+"""Carries out the jobs of a queue: each is a run of its task, with a plan and a record of its own, among others.
+
+It says how a job ended and never what that means for the queue: attempts, back-offs and dead letters are the engine's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from taskrun.events import JobEnd, JobStart
+from taskrun.jobqueue.values import Cancelled, Cost, Dead, Done, Job, JobOutcome, Released, Retry
+from taskrun.model import CancelKind, CancelReason, NothingMatched, ProjectError, ResourceError, State, UsageError
+from taskrun.record.places import RUNS, new_run_id
+from taskrun.report.tails import Tails
+from taskrun.resolve import Resolver
+from taskrun.run.allowance import within
+from taskrun.run.closing import try_each
+from taskrun.run.selecting import check_selection, select
+from taskrun.run.setting import ShellReader
+from taskrun.run.work import Work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from taskrun.events import AnyEvent
+    from taskrun.execute.equipment import Machinery
+    from taskrun.jobqueue.values import Lease
+    from taskrun.report.jobs import JobReporters
+    from taskrun.resolve import Selection
+    from taskrun.run.setting import Setting
+    from taskrun.run.stage import Stage
+
+_SAID = 500  # different texts of modules' imports that are told; they would be told again with every job
+
+
+class Carrier:
+    """Carries jobs out.
+
+    Args:
+        setting: Of the worker, from which each job's is made.
+        costs: What a job of each task has of slots and limits.
+        machinery: What carries attempts out.
+        stage: Where works are shown.
+        reporters: Who shows them.
+        said: Where templates print to, see ``inspect_calls``.
+        emit: Takes events of the worker's own.
+        on_change: Told when a job begins or is over.
+
+    Attributes:
+        jobs: How many have begun and are not over; some have no work yet.
+        running: Jobs, by what carries them out.
+        counts: Jobs that are over, by outcome.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        costs: Mapping[str, Cost],
+        machinery: Machinery,
+        *,
+        stage: Stage,
+        reporters: JobReporters,
+        said: int,
+        emit: Callable[[AnyEvent], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.jobs = 0
+        self.running: dict[Work, Job] = {}
+        self.counts: dict[str, int] = {}
+        self._setting = setting
+        self._costs = costs
+        self._machinery = machinery
+        self._stage = stage
+        self._reporters = reporters
+        self._said = said
+        self._emit = emit
+        self._on_change = on_change
+        self._warned: set[str] = set()
+        self._keeps: int | None = None
+        self._stopping: tuple[CancelReason, int, bool] | None = None  # all jobs are to end: why, signal, at once
+
+    async def __call__(self, job: Job, lease: Lease) -> JobOutcome:
+        """Carries an attempt at a job out; see ``jobqueue.values.Handle``."""
+        if lease.descriptor is not None and lease.descriptor != self._keeps:
+            # Before anything is started for it: what has begun could not inherit it any more.
+            self._machinery.link.keep_open(lease.descriptor)
+            self._keeps = lease.descriptor
+        self.jobs += 1
+        self._on_change()
+        began = self._machinery.clock.now()
+        run_id = new_run_id(time.time())
+        self._emit(
+            JobStart(job=job.id, task=job.task, attempt=job.attempt, max_attempts=job.max_attempts, carried_by=run_id)
+        )
+        outcome: JobOutcome = Released()
+        try:
+            outcome = await self._carry_out(job, lease, run_id)
+            return outcome
+        finally:
+            self.jobs -= 1
+            self._tell_end(job, outcome, self._machinery.clock.now() - began, cancelled=lease.cancelled.is_set())
+            self._on_change()
+
+    def _tell_end(self, job: Job, outcome: JobOutcome, elapsed: float, *, cancelled: bool) -> None:
+        name = _name(outcome, job, cancelled=cancelled)
+        self.counts[name] = self.counts.get(name, 0) + 1
+        self._emit(
+            JobEnd(
+                job=job.id,
+                task=job.task,
+                attempt=job.attempt,
+                max_attempts=job.max_attempts,
+                outcome=name,
+                error=getattr(outcome, "error", ""),
+                elapsed=elapsed,
+                carried_by=getattr(outcome, "run", None),
+            )
+        )
+
+    async def _carry_out(self, job: Job, lease: Lease, run_id: str) -> JobOutcome:
+        try:
+            setting = self._setting_of(job, run_id)
+            selection, warnings = await self._select(setting, lease)
+            if selection is None:
+                return Cancelled() if lease.cancelled.is_set() else Released()
+            work = Work(
+                setting,
+                selection,
+                self._machinery,
+                jobs=setting.prepared.jobs,
+                count_output=self._reporters.lines is not None and self._setting.options.output == "stream",
+                emit=self._stage.emit,
+            )
+        except (UsageError, NothingMatched) as error:
+            return Dead(error=str(error))
+        except ProjectError as error:
+            return Dead(error="\n".join(_told(each) for each in error.diagnostics) or str(error))
+        except ResourceError as error:
+            return Retry(error=str(error))
+        return await self._run(work, job, lease, warnings)
+
+    async def _select(self, setting: Setting, lease: Lease) -> tuple[Selection | None, list[str]]:
+        """What will run, and what to warn of; nothing where the job has been stopped meanwhile.
+
+        Raises:
+            UsageError, ProjectError, NothingMatched, ResourceError: As of ``selecting``.
+        """
+        selection: Selection | None = None
+        warnings: tuple[str, ...] = ()
+        link = self._machinery.link
+        error: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_cancel_at, lease.cancelled, nursery.cancel_scope)
+            try:
+                found = await select(setting, link)
+                warnings = await check_selection(setting, found, link, self._said)
+                selection = found
+            except (UsageError, ProjectError, NothingMatched, ResourceError) as caught:
+                error = caught  # raised outside, so that it comes alone and not in a group
+            nursery.cancel_scope.cancel()
+        if error is not None:
+            raise error
+        if self._stopping is not None:
+            return None, []
+        return selection, [text for text in warnings if self._is_news(text)]
+
+    def _is_news(self, text: str) -> bool:
+        if text in self._warned or len(self._warned) >= _SAID:
+            return False
+        self._warned.add(text)
+        return True
+
+    def _setting_of(self, job: Job, run_id: str) -> Setting:
+        """The setting of a run of the job's task.
+
+        Raises:
+            UsageError: Its arguments are none that a command line could give.
+        """
+        cost = self._costs.get(job.task, Cost())
+        base = self._setting.prepared
+        project = within(base.project, cost)
+        assignments = assignments_of(job.args)
+        request = msgspec.structs.replace(
+            base.request,
+            targets=(job.task,),
+            assignments=assignments,
+            run_id=run_id,
+            run_folder=os.path.join(self._setting.state, RUNS, run_id),
+            jobs=cost.slots,
+        )
+        shell = ShellReader()
+        prepared = msgspec.structs.replace(
+            base, project=project, request=request, resolver=Resolver(project, request, shell), jobs=cost.slots
+        )
+        options = msgspec.structs.replace(self._setting.options, targets=(job.task,), assignments=assignments)
+        setting = msgspec.structs.replace(
+            self._setting, options=options, run_id=run_id, prepared=prepared, shell=shell, selection=None
+        )
+        if prepared.reads_shell:
+            return setting
+        return msgspec.structs.replace(setting, selection=prepared.resolver.select())
+
+    async def _run(self, work: Work, job: Job, lease: Lease, warnings: list[str]) -> JobOutcome:
+        tails = Tails()
+        folder = work.recording.path
+        self.running[work] = job
+        self._stage.works.append(work)
+        try:
+            work.begin([tails.handle, self._reporters.of_job(job.id, folder)], warnings)
+            if self._stopping is not None:
+                self._stop(work)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_stop_at, lease.cancelled, work)
+                await work.scheduler.run()
+                nursery.cancel_scope.cancel()
+            work.tell_end(())
+        except Exception:
+            try_each(work.closing.tell_bug)
+            raise
+        finally:
+            self._stage.works.remove(work)
+            del self.running[work]
+            work.recording.close()
+        return _outcome(work, tails)
+
+    # --- stopping them
+
+    def stop_all(self, reason: CancelReason, number: int, *, kill: bool) -> None:
+        """Stops all jobs by the ladder, or at once; they are given back."""
+        self._stopping = (reason, number, kill)
+        for work in list(self.running):
+            self._stop(work)
+
+    def _stop(self, work: Work) -> None:
+        assert self._stopping is not None
+        reason, number, kill = self._stopping
+        work.cancel(reason, number, kill=kill)
+
+
+def assignments_of(args: Mapping[str, Any]) -> dict[str, str]:
+    """A job's arguments as ``KEY=VALUE`` of the command line.
+
+    Raises:
+        UsageError: One is neither a text, a number, true nor false.
+    """
+    found: dict[str, str] = {}
+    for key, value in args.items():
+        if isinstance(value, str):
+            found[key] = value
+        elif isinstance(value, bool | int | float):
+            found[key] = json.dumps(value)
+        else:
+            raise UsageError(f"the argument `{key}` is neither a text, a number, true nor false")
+    return found
+
+
+async def _stop_at(cancelled: trio.Event, work: Work) -> None:
+    await cancelled.wait()
+    work.cancel(CancelReason(kind=CancelKind.JOB), signal.SIGTERM)
+
+
+async def _cancel_at(cancelled: trio.Event, scope: trio.CancelScope) -> None:
+    await cancelled.wait()
+    scope.cancel()
+
+
+def _told(diagnostic: Any) -> str:
+    place = ""
+    if diagnostic.file is not None:
+        place = f"{diagnostic.file}:"
+        if diagnostic.span is not None:
+            place += f"{diagnostic.span.line}:{diagnostic.span.column}:"
+        place += " "
+    return f"{place}{diagnostic.message}"
+
+
+def _outcome(work: Work, tails: Tails) -> JobOutcome:
+    """What the end of a run means for its job."""
+    run = work.setting.run_id
+    reason = work.cancelled
+    if reason is not None:
+        match reason.kind:
+            case CancelKind.JOB:
+                return Cancelled(run=run)
+            case CancelKind.HOST:
+                return Retry(error=str(reason), run=run)
+            case _:
+                return Released()
+    if work.tally.failed or work.tally.timed_out or work.scheduler.cancelled is not None:
+        return Retry(error=_why(work, tails), run=run)
+    return Done(result=_result(work), run=run)
+
+
+def _why(work: Work, tails: Tails) -> str:
+    """The first cause, and the last lines that it wrote."""
+    cause = work.plan.first_cause
+    end = None if cause is None else work.tally.ends.get(cause)
+    if cause is None or end is None:
+        return str(work.scheduler.cancelled or "it failed")
+    reason = end.reason or end.state
+    named = reason if cause in work.selection.requested else f"{cause}: {reason}"
+    tail = tails.of_failed(cause)
+    lines = list(tail.lines) if tail is not None else []
+    detail = end.detail.rstrip("\n").split("\n") if end.detail else []
+    return "\n".join([named, *lines, *detail])
+
+
+def _result(work: Work) -> Any:
+    """What the one task returned that was asked for."""
+    if len(work.selection.requested) != 1:
+        return None
+    end = work.tally.ends.get(work.selection.requested[0])
+    return None if end is None or end.state != State.SUCCEEDED.value else end.result
+
+
+def _name(outcome: JobOutcome, job: Job, *, cancelled: bool) -> str:
+    """What the engine will make of it; so as the stream of events says it."""
+    match outcome:
+        case Done():
+            return "done"
+        case Dead():
+            return "dead"
+        case Cancelled():
+            return "cancelled"
+        case Retry() | Released() if cancelled:
+            return "cancelled"
+        case Retry():
+            return "retry" if job.attempt < job.max_attempts else "dead"
+        case Released():
+            return "released"

@@ -1,0 +1,398 @@
+"""`taskrun worker`: takes jobs from the queue, has them carried out, and ends when it is told to or nothing is left.
+
+It puts the rooms together as ``conduct`` does for a run; what a job is carried out by is ``jobs``' part, which job
+comes next the engine's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+from typing import TYPE_CHECKING, NoReturn
+
+import trio
+
+from taskrun.config.wording import spoken
+from taskrun.events import RunCancel, RunResume, RunSuspend, WorkerEnd, WorkerStart, WorkerStopping
+from taskrun.execute.clocks import RunClock
+from taskrun.execute.equipment import Machinery
+from taskrun.jobqueue.opening import open_queue, shown
+from taskrun.link import Link, open_link
+from taskrun.model import CancelKind, CancelReason
+from taskrun.run.allowance import allowance_of
+from taskrun.run.closing import shut_down
+from taskrun.run.facts import Facts
+from taskrun.run.jobs import Carrier
+from taskrun.run.options import RunResult
+from taskrun.run.parent import dies_with_parent, watch_parent
+from taskrun.run.python import open_scratch, template_of
+from taskrun.run.recording import last_aborted
+from taskrun.run.setting import display
+from taskrun.run.signals import SignalDesk, stop_this_process, taken
+from taskrun.run.stage import TICK, Stage
+from taskrun.run.status import RESOURCES, Tally
+from taskrun.run.terminal import Terminal
+from taskrun.run.under_way import POOLS, REAP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taskrun.events import AnyEvent
+    from taskrun.host.start import HostStart
+    from taskrun.jobqueue.values import QueueEngine
+    from taskrun.model import Leftover
+    from taskrun.report.jobs import JobReporters
+    from taskrun.run.worker_setting import WorkerSetting
+
+_HUNG = 1.0  # seconds that whoever reads our output gets at the end
+
+
+class QueueWorker:
+    """One worker, from its host to its exit status. Answers signals: see ``signals.Answers``.
+
+    The first signal has it take nothing new and finish what runs, the second stops that by the ladder and gives it
+    back, the third kills, the fourth leaves.
+    """
+
+    def __init__(self, setting: WorkerSetting, host: HostStart | None) -> None:
+        self._setting = setting
+        self._run = setting.run
+        self._host = host
+        self._terminal = Terminal()
+        self._desk = SignalDesk(self, kill_at=3)
+        self._stop = trio.Event()
+        self._stopped_by: signal.Signals | None = None
+        self._cancelled: CancelReason | None = None  # jobs were not finished, but stopped
+        self._over = False
+        self._tally = Tally()
+        self._facts = Facts(self._run.run_id, self._tally, count_output=False)
+        self._suspended = False
+        self._busy = trio.Event()
+        self._troubles: set[str] = set()
+
+    async def main(self) -> RunResult:
+        """The whole of it; returns when nothing that it started is left.
+
+        Raises:
+            UsageError, QueueRefused, ResourceError: It could not begin, or the queue is damaged.
+        """
+        result = RunResult()
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._desk.serve, taken())
+            said = open_scratch()
+            try:
+                async with open_link(self._host, warn=self._warn_of_template, templates_log=said) as link:
+                    result = await self._with_link(link, said)
+            finally:
+                os.close(said)
+                self._terminal.restore()
+                nursery.cancel_scope.cancel()
+        return result
+
+    async def _with_link(self, link: Link, said: int) -> RunResult:
+        engine = open_queue(self._setting.location, trouble=self._tell_trouble)
+        try:
+            self._equip(link, said)
+            return await self._work(engine)
+        finally:
+            self._over = True
+            engine.close()
+
+    def _equip(self, link: Link, said: int) -> None:
+        from taskrun.report.jobs import make_job_reporters
+
+        setting = self._run
+        self._link = link
+        self._clock = RunClock(trio.lowlevel.current_clock().current_time)
+        self._began = self._clock.now()
+        settings = display(setting, None)
+        self._machinery = Machinery(
+            link=link,
+            clock=self._clock,
+            template=template_of(setting),
+            give_terminal=contextlib.nullcontext,  # no job is interactive
+            suspend=trio.lowlevel.checkpoint,
+        )
+        self._stage = Stage(settings, setting.options.events, self._machinery, self._terminal, on_lost=self._on_lost)
+        self._reporters: JobReporters = make_job_reporters(
+            settings,
+            self._stage.writer,
+            about=self._setting.about,
+            read_log=_read_log,
+            events_fd=self._stage.events_fd,
+            events_output=setting.options.output == "stream",
+            clock=self._clock.now,
+        )
+        self._stage.reporters = self._reporters.shown
+        self._facts.listen(None, [self._reporters.handle])
+        self._allowance = allowance_of(setting.prepared.project, setting.prepared.jobs, self._setting.only)
+        self._carrier = Carrier(
+            setting,
+            self._allowance.tasks or {},
+            self._machinery,
+            stage=self._stage,
+            reporters=self._reporters,
+            said=said,
+            emit=self._emit,
+            on_change=self._wake_up,
+        )
+        if setting.prepared.project.pools:
+            from taskrun.run.pools import make_all_pools
+
+            self._machinery.pools = make_all_pools(setting, link, self._machinery.outputs)
+
+    # --- from begin to end
+
+    async def _work(self, engine: QueueEngine) -> RunResult:
+        self._tell_start()
+        leaked: tuple[Leftover, ...] = ()
+        self._clock.beat()
+        failed: Exception | None = None
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._machinery.outputs.serve)
+                nursery.start_soon(self._machinery.controls.serve)
+                nursery.start_soon(self._tick_for_ever)
+                nursery.start_soon(self._watch_host)
+                if dies_with_parent(self._run.options.die_with_parent, self._stage.settings):
+                    nursery.start_soon(watch_parent, self._on_parent_gone)
+                pools = self._machinery.pools
+                if pools is not None:
+                    await nursery.start(pools.serve)
+                try:
+                    await self._serve(engine)
+                except Exception as error:  # noqa: BLE001 - raised outside of the nursery, where it comes alone
+                    failed = error
+                if pools is not None and not self._link.lost.is_set():
+                    await pools.close(self._emit)
+                self._over = True
+                if not self._link.lost.is_set():
+                    leaked = await shut_down(self._link, self._facts)
+                with trio.move_on_after(_HUNG if self._cancelled else float("inf")):
+                    await self._stage.wait_written(lambda: False)
+                nursery.cancel_scope.cancel()
+            self._tell_end(leaked, failed)
+        finally:
+            self._over = True
+            self._machinery.close()
+            self._reporters.shown.close()
+            if self._reporters.lines is not None:
+                self._reporters.lines.close()
+            self._stage.close()
+        if failed is not None:
+            raise failed
+        return self._result()
+
+    async def _serve(self, engine: QueueEngine) -> None:
+        await engine.serve(
+            self._carrier,
+            allowance=self._allowance,
+            stop=self._stop,
+            drain=self._setting.drain,
+            recurring=self._setting.recurring,
+        )
+
+    def _tell_start(self) -> None:
+        from taskrun import __version__
+
+        project = self._run.prepared.project
+        self._emit(
+            WorkerStart(
+                taskrun=__version__,
+                file=project.source.path,
+                argv=self._run.options.arguments,
+                cwd=self._run.prepared.request.cwd,
+                queue=shown(self._setting.location),
+                slots=self._allowance.slots,
+                tasks=tuple(self._allowance.tasks or ()),
+                pid=os.getpid(),
+            )
+        )
+        warnings = [*self._stage.settings.warnings, *self._setting.warnings]
+        aborted = last_aborted(self._run)
+        if aborted is not None:
+            from taskrun.run import survivors
+
+            warnings += survivors.warnings(aborted)
+        for text in warnings:
+            self._facts.warn("run", text)
+
+    def _tell_end(self, leaked: tuple[Leftover, ...], failed: Exception | None) -> None:
+        result = self._result() if failed is None else RunResult(exit_status=RESOURCES)
+        self._emit(
+            WorkerEnd(
+                exit_status=result.exit_status,
+                signal=result.signal,
+                elapsed=self._clock.now() - self._began,
+                jobs=self._carrier.counts,
+                leaked=leaked,
+            )
+        )
+
+    def _result(self) -> RunResult:
+        """How the worker itself ended; what became of jobs is the queue's to know.
+
+        0 also after a signal upon which it finished its jobs. Where they were stopped it dies of that signal.
+        """
+        status, number = self._tally.exit_status(self._cancelled)
+        return RunResult(exit_status=status, signal=number)
+
+    def _emit(self, event: AnyEvent) -> None:
+        self._facts.emit(event)
+
+    # --- what others tell
+
+    def _tell_trouble(self, text: str) -> None:
+        """The engine gets over something by trying again, and says so each time."""
+        if text not in self._troubles:
+            if len(self._troubles) > 100:
+                self._troubles.clear()
+            self._troubles.add(text)
+            self._facts.warn("queue", text)
+
+    def _warn_of_template(self, text: str) -> None:
+        self._facts.warn("template", text)
+
+    def _on_lost(self, reason: CancelReason, unable: bool) -> None:  # noqa: FBT001 - of a callback
+        if unable:
+            self._tally.unable = True
+            self._facts.warn("output", str(reason))
+        self._cancel(reason, signal.SIGTERM)
+
+    def _on_parent_gone(self) -> None:
+        self._cancel(CancelReason(kind=CancelKind.PARENT), signal.SIGTERM)
+
+    async def _watch_host(self) -> None:
+        await self._link.lost.wait()
+        if not self._over:
+            self._tally.unable = True
+            self._facts.warn("host", f"the process supervising the tasks was lost ({self._link.why}): the worker ends")
+            self._cancel(CancelReason(kind=CancelKind.HOST), signal.SIGTERM)
+
+    def _cancel(self, reason: CancelReason, number: int, *, kill: bool = False) -> None:
+        self._stop.set()
+        if self._cancelled is None or reason.kind > self._cancelled.kind:
+            self._cancelled = reason
+        if self._carrier.jobs:
+            self._emit(RunCancel(reason=str(self._cancelled), killing=kill))
+        self._carrier.stop_all(self._cancelled, number, kill=kill)
+        if self._machinery.pools is not None:
+            self._machinery.pools.hurry(0.0 if kill else self._run.prepared.project.run.cleanup)
+
+    async def _tick_for_ever(self) -> None:
+        """While there is something to look at: an idle worker sleeps, but for what a terminal shows."""
+        for count in itertools.count():
+            if not self._carrier.jobs and self._stage.settings.ui != "live":
+                self._busy = trio.Event()
+                await self._busy.wait()
+            else:
+                await trio.sleep(TICK)
+            self._clock.beat()
+            if count % REAP == 0:
+                self._link.reap_adopted()
+            for work in self._carrier.running:
+                work.executor.tick()
+                work.recording.tick()
+            if not self._suspended:
+                self._stage.mind_the_foreground()
+            self._stage.reporters.tick(self._clock.now())
+            if self._machinery.pools is not None and count % POOLS == 0:
+                self._machinery.pools.tick(self._emit)
+
+    def _wake_up(self) -> None:
+        self._busy.set()
+
+    # --- signals.Answers
+
+    def cancel(self, number: signal.Signals, *, kill: bool) -> None:
+        """The first asks to finish, the second to stop, the third (``kill``) to kill."""
+        if self._over:
+            return
+        if self._stopped_by is None:
+            self._stopped_by = number
+            self._stop.set()
+            if hasattr(self, "_carrier"):  # else it has not begun
+                self._emit(WorkerStopping(reason=number.name, running=self._carrier.jobs))
+            return
+        kind = CancelKind.SECOND_SIGNAL if kill else CancelKind.SIGNAL
+        self._cancel(CancelReason(kind=kind, detail=number.name), number, kill=kill)
+
+    def tell_state(self) -> None:
+        """SIGQUIT: what runs, as of SIGUSR1; a run has a folder for more."""
+        self.show_status()
+
+    def leave(self, number: signal.Signals) -> NoReturn:
+        """Ends this process now; the host sees the socket close and kills everything."""
+        with contextlib.suppress(AttributeError):  # it had not begun
+            self._link.abandon()
+            self._stage.abandon()
+        self._terminal.restore()
+        signal.signal(number, signal.SIG_DFL)
+        with contextlib.suppress(OSError):
+            os.kill(os.getpid(), number)
+        os._exit(128 + number)
+
+    async def suspend(self) -> None:
+        """Ctrl+Z: everything below the host stops, then this process itself, until somebody sends SIGCONT."""
+        self._suspended = True
+        works = list(self._carrier.running)
+        for work in works:
+            work.scheduler.pause()
+        self._clock.suspend()
+        if self._machinery.pools is not None:
+            self._machinery.pools.hold()
+        await self._link.suspend()
+        for work in works:
+            if not work.closing.told:
+                work.facts.emit(RunSuspend())
+                work.recording.tick()
+        self._stage.suspend()
+        self._terminal.restore()
+        stop_this_process()
+        await self._resume()
+
+    async def _resume(self) -> None:
+        self._suspended = False
+        paused = self._clock.resume()
+        await self._link.resume()
+        if self._machinery.pools is not None:
+            self._machinery.pools.release()
+        self._emit(RunResume(paused=paused))
+        self._stage.resume()
+        for work in list(self._carrier.running):
+            if not work.closing.told:
+                work.facts.emit(RunResume(paused=paused))
+            work.executor.resumed()
+            work.scheduler.resume()
+
+    def continued(self) -> None:
+        """Somebody sent SIGCONT."""
+        if not self._suspended:
+            self._stage.continued()
+
+    def resized(self) -> None:
+        """The reporters ask for the terminal's size whenever they draw."""
+
+    def show_status(self) -> None:
+        """SIGUSR1: what is running, in words."""
+        now = self._clock.now()
+        for work, job in self._carrier.running.items():
+            for name, running in work.executor.running():
+                pid = running.process.pid if running.process is not None else 0
+                self._facts.warn(
+                    "status", f"job {job.id}: {name} running for {spoken(now - running.started)}, pid {pid}"
+                )
+
+    def keyboard_is_a_tasks(self) -> bool:
+        """Never: no job is interactive."""
+        return False
+
+
+def _read_log(path: str) -> Iterator[tuple[str, bytes]]:
+    """A capped log by its whole path: RUN/logs/TASK."""
+    from taskrun.record.reading import read_log
+
+    folder = os.path.dirname(os.path.dirname(path))
+    return read_log(folder, os.path.relpath(path, folder))
