@@ -31,6 +31,7 @@ COMMANDS = {
     "schema": ("schema", "Print the JSON Schema of tasks.toml."),
     "runs": ("runs", "List the recorded runs."),
     "logs": ("logs", "Show what tasks of a recorded run wrote."),
+    "enqueue": ("enqueue", "Store a job for workers."),
     "worker": ("worker", "Take jobs from the queue and run them."),
     "completion": ("completion", "Print the shell's completion script."),
 }

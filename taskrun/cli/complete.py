@@ -107,7 +107,7 @@ def complete_words(ctx: click.Context, incomplete: str) -> list[CompletionItem]:
     outline = read_outline(ctx.params.get("file"))
     if outline is None:
         return []
-    sets_keys = ctx.command.name == "run"
+    sets_keys = ctx.command.name in {"run", "enqueue"}
     if sets_keys and "=" in incomplete and "[" not in incomplete:
         return list(_values(outline, incomplete))
     items = [

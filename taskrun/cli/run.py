@@ -3,37 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskrun.cli.options import complete_tasks, file_option
+from taskrun.cli.options import Duration, complete_tasks, file_option, split_words
 
 if TYPE_CHECKING:
     from taskrun.run.options import RunOptions
-
-# `transcode[clip=in/a.mov]` is an instance, `clip=in/a.mov` an assignment.
-_ASSIGNMENT = r"(?s)([A-Za-z_][A-Za-z0-9_.-]*)=(.*)"
-
-
-def split_words(words: tuple[str, ...]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Tasks and ``KEY=VALUE`` of the words before ``--``.
-
-    Raises:
-        click.UsageError: One key is given twice.
-    """
-    targets: list[str] = []
-    assignments: dict[str, str] = {}
-    for word in words:
-        match = re.fullmatch(_ASSIGNMENT, word) if "=" in word else None
-        if match is None:
-            targets.append(word)
-        elif match[1] in assignments:
-            raise click.UsageError(f"{match[1]}= is given twice")
-        else:
-            assignments[match[1]] = match[2]
-    return tuple(targets), assignments
 
 
 class RunCommand(click.Command):
@@ -48,36 +25,6 @@ class RunCommand(click.Command):
             args, extra = args[:at], tuple(args[at + 1 :])
         ctx.meta["taskrun.extra"] = extra
         return super().parse_args(ctx, args)
-
-
-class Duration(click.ParamType[float]):
-    """A number of seconds, or ``1h30m``, ``250ms``."""
-
-    name = "duration"
-
-    def __init__(self, *, zero: bool = False) -> None:
-        self._zero = zero
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """To seconds."""
-        if isinstance(value, float):
-            return value
-        from taskrun.config.units import DURATION_ABOVE_ZERO, BadValue, seconds
-
-        text = str(value)
-        if self._zero and text in {"0", "0s"}:
-            return 0.0
-        is_number = text.replace(".", "", 1).isdecimal() and float(text) > 0
-        if not is_number and not re.fullmatch(DURATION_ABOVE_ZERO, text):
-            self.fail(
-                f"{text!r} is no time{'' if self._zero else ' above zero'}: a number of seconds, or as in 1h30m, 250ms",
-                param,
-                ctx,
-            )
-        try:
-            return seconds(float(text) if is_number else text)
-        except BadValue as error:
-            self.fail(f"{text!r} {error}", param, ctx)
 
 
 class Limit(click.ParamType[tuple[str, int]]):

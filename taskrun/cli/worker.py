@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from taskrun.cli.options import complete_tasks, file_option
-from taskrun.cli.run import Duration, Limit, positive
+from taskrun.cli.options import Duration, complete_tasks, file_option
+from taskrun.cli.run import Limit, positive
 
 if TYPE_CHECKING:
     from taskrun.run.serving import WorkerOptions

@@ -145,7 +145,7 @@ def _of_target(site: CallSite, mistake: Mistake, code: str, diagnostic: MakeDiag
     verb = "called" if ":" in site.target else "imported"
     message = f"`{site.target}` of {site.whose} cannot be {verb}: {mistake.message}"
     found = diagnostic(site, f"python-{code}", message, label=mistake.hint)
-    return msgspec.structs.replace(found, notes=tuple(notes))
+    return msgspec.structs.replace(found, notes=(*notes, *found.notes))
 
 
 def _of_argument(site: CallSite, problem: CallProblem, reply: InspectReply, diagnostic: MakeDiagnostic) -> Diagnostic:
@@ -158,4 +158,4 @@ def _of_argument(site: CallSite, problem: CallProblem, reply: InspectReply, diag
         notes.append(f"`{site.target}` takes {listed}")
     message = f"{name}`{site.target}` in {site.whose}: {problem.message}"
     found = diagnostic(site, problem.code, message, argument=problem.argument or None, label=problem.hint)
-    return msgspec.structs.replace(found, notes=tuple(notes))
+    return msgspec.structs.replace(found, notes=(*notes, *found.notes))

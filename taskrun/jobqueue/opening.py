@@ -1,17 +1,55 @@
-"""From the place of a queue to the engine that keeps it."""
+"""Where a project's queue is, and from its place to the engine that keeps it. It opens nothing."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
-from taskrun.model import UsageError
+from taskrun.model import ResourceError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from taskrun.config import Project
     from taskrun.jobqueue.values import QueueEngine
 
+FILE = "queue.db"
+"""In the folder of the records, where a project names no other place."""
+
 _SERVERS = ("postgresql://", "postgres://")
+
+
+def location_of(project: Project, environ: Mapping[str, str]) -> str:
+    """Where a project's queue is: ``$TASKRUN_QUEUE``, else `[run] queue`, else in the folder of the records.
+
+    Returns:
+        An absolute path, or the address of a server.
+    """
+    named = environ.get("TASKRUN_QUEUE") or project.run.queue
+    if named is None:
+        from taskrun.record.places import state_folder
+
+        return os.path.join(state_folder(project, environ), FILE)
+    return named if "://" in named else os.path.join(project.root, os.path.expanduser(named))
+
+
+def make_place(project: Project, environ: Mapping[str, str]) -> str:
+    """As ``location_of``; makes the folder of the records, which git ignores, where the queue will be in it.
+
+    Raises:
+        ResourceError: It cannot be made.
+    """
+    location = location_of(project, environ)
+    if not is_server(location) and not os.path.exists(location):
+        from taskrun.record.places import make_state, state_folder
+
+        folder = state_folder(project, environ)
+        if os.path.dirname(location) == folder:
+            try:
+                make_state(folder)
+            except OSError as error:
+                raise ResourceError(f"the queue cannot be in {folder}: {error.strerror}") from None
+    return location
 
 
 def is_server(location: str) -> bool:

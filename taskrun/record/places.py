@@ -24,6 +24,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from taskrun.config import Project
+
 RUNS = "runs"
 LOGS = "logs"
 EVENTS = "events.jsonl"
@@ -71,6 +73,11 @@ def log_name(task: str, attempt: int) -> str:
 def _digest(data: bytes) -> str:
     """Eight hexadecimal digits that tell names apart, which nobody forges; ``hashlib`` costs two milliseconds."""
     return f"{crc32(data):08x}"
+
+
+def state_folder(project: Project, environ: Mapping[str, str]) -> str:
+    """Where records and stamps are kept: ``$TASKRUN_STATE``, else `[run] state`; absolute."""
+    return os.path.join(project.root, os.path.expanduser(environ.get("TASKRUN_STATE") or project.run.state))
 
 
 def state_roots(state_dir: str, environ: Mapping[str, str]) -> Iterator[str]:

@@ -122,7 +122,7 @@ class Environments:
         found = self._files[name]
         if isinstance(found, str):
             missing = found == _MISSING
-            if not (missing and optional):
+            if not (missing and (optional or self._request.later)):
                 label = "write `?` in front if it may be missing" if missing else ""
                 self._mistakes.add(Mistake("dotenv", f"`{name}` cannot be read: {found}", label=label), place)
             return {}

@@ -34,12 +34,13 @@ class Variables(Protocol):
 
 
 class Facts(Value, frozen=True, kw_only=True):
-    """What `run.X` looks up; the same for all tasks."""
+    """What `run.X` looks up; the same for all tasks. ``later``: the environment will be another one."""
 
     id: str
     folder: str
     root: str
     cwd: str
+    later: bool = False
 
 
 class Tries:
@@ -122,6 +123,8 @@ class Names:
 
     def _environment(self, name: str) -> str | Unknown:
         value = self.environ.get(name)
+        if value is None and self._facts.later:
+            return UNKNOWN
         if value is None:
             raise Mistake(
                 "unknown-name",

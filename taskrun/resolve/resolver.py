@@ -48,7 +48,9 @@ class Resolver:
         self._project = project
         self._request = request
         self._read_shell = read_shell
-        self._facts = Facts(id=request.run_id, folder=request.run_folder, root=project.root, cwd=request.cwd)
+        self._facts = Facts(
+            id=request.run_id, folder=request.run_folder, root=project.root, cwd=request.cwd, later=request.later
+        )
         self._mistakes = Mistakes(project.source)
         self._sources = Sources(project, request, read_shell, self._mistakes, self._of_file, lenient=lenient)
         self._environments = Environments(project, request, self._mistakes, self._of_file)

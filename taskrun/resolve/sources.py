@@ -252,12 +252,14 @@ class Sources:
                 found.setdefault(path.text, path)
         return [found[text] for text in sorted(found)]
 
-    def _file_lines(self, name: str) -> list[str]:
+    def _file_lines(self, name: str) -> Any:
         path = os.path.join(self._project.root, name)
         try:
             with open(path, encoding="utf-8-sig", newline="") as file:
                 text = file.read()
         except OSError as error:
+            if self._request.later:
+                return UNKNOWN
             raise Mistake("lines", f"`{name}` cannot be read: {error.strerror}") from None
         except UnicodeDecodeError as error:
             line = error.object.count(b"\n", 0, error.start) + 1
@@ -266,7 +268,7 @@ class Sources:
 
     def _shell(self, source: ShellSource, place: Place) -> Any:
         command = self._rendering().command_line(source.shell, ("sh",), (*place, "shell"))
-        if command is None:
+        if command is None or self._request.later:
             return UNKNOWN
         if self._request.dry:
             return Loose(f"$({command.shown})")
@@ -277,6 +279,8 @@ class Sources:
         return Loose(output.removesuffix("\n").removesuffix("\r"))
 
     def _environment(self, source: EnvSource, place: Place) -> Any:
+        if self._request.later:
+            return UNKNOWN
         value = self._request.environ.get(source.env)
         if value is not None:
             return Loose(value)

@@ -27,6 +27,8 @@ class Request(Value, frozen=True, kw_only=True):
         limits: ``--limit`` overrides.
         colour: Whether the runner's own output is coloured.
         dry: `{ shell }` sources are not run: they yield a visible placeholder.
+        later: It will be carried out by another process: what environments, commands and files that are missing will
+            say is not known.
     """
 
     targets: tuple[str, ...] = ()
@@ -40,6 +42,7 @@ class Request(Value, frozen=True, kw_only=True):
     limits: dict[str, int] = msgspec.field(default_factory=dict)
     colour: bool = False
     dry: bool = False
+    later: bool = False
 
 
 class Instance(msgspec.Struct, frozen=True, gc=False):

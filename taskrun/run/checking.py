@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from taskrun.model import Diagnostic, ProjectError, TaskrunError, Value
+from taskrun.model import Diagnostic, ProjectError, TaskrunError, UsageError, Value
 from taskrun.resolve import Resolver
 from taskrun.run.folders import missing_folders
 from taskrun.run.prepare import prepare
@@ -107,7 +107,32 @@ class _Check:
             mistakes = resolver.check_all()  # of variables that no task uses too
             if mistakes:
                 raise ProjectError(tuple(mistakes))
+            self._check_recurring()
         return resolver.select()
+
+    def _check_recurring(self) -> None:
+        """What runs by itself is given nothing on a command line.
+
+        Raises:
+            ProjectError: Some task needs that.
+        """
+        project = self._prepared.project
+        found = []
+        for name, task in project.tasks.items():
+            key = "every" if task.every is not None else "cron"
+            if task.every is None and task.cron is None:
+                continue
+            request = msgspec.structs.replace(self._prepared.request, targets=(name,), assignments={}, later=True)
+            try:
+                Resolver(project, request, _Once(self._shell)).select()
+            except UsageError as error:
+                for line in str(error).splitlines():
+                    message = f"task `{name}` recurs, and nobody gives it anything: {line.partition(':')[0]}"
+                    label = "a `default` in [vars] would do"
+                    place = ("tasks", name, key)
+                    found.append(project.source.diagnostic("missing-key", message, path=place, part="key", label=label))
+        if found:
+            raise ProjectError(tuple(found))
 
     async def _inspect(self, link: Link, selection: Selection) -> tuple[Diagnostic, ...]:
         from taskrun.run.python import inspect_sites

@@ -194,6 +194,7 @@ class Carrier:
             run_id=run_id,
             run_folder=os.path.join(self._setting.state, RUNS, run_id),
             jobs=cost.slots,
+            cwd=project.root,  # wherever the worker was started, a job means the same
         )
         shell = ShellReader()
         prepared = msgspec.structs.replace(

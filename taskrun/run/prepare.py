@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from taskrun.model import UsageError, Value
+from taskrun.record.places import RUNS, state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from taskrun.resolve import Request, Resolver
     from taskrun.run.options import RunOptions
 
-
-QUEUE = "queue.db"
-"""The durable queue in the folder of the records, where the file names no other."""
 
 _NO_RUN = "(run)"  # what `run.id` is in a dry run and a check: visibly none
 
@@ -50,7 +48,6 @@ def prepare(
     """
     from taskrun import config
     from taskrun.host.cpus import usable_cpus
-    from taskrun.record.places import RUNS
     from taskrun.resolve import Request, Resolver
 
     try:
@@ -85,22 +82,6 @@ def prepare(
 def pool_sizes(project: Project, jobs: int) -> dict[str, int]:
     """How many workers each pool may have: no more than there are slots for."""
     return {name: min(spec.size or jobs, jobs) for name, spec in project.pools.items()}
-
-
-def state_folder(project: Project, environ: Mapping[str, str]) -> str:
-    """Where records and stamps are kept: ``$TASKRUN_STATE``, else `[run] state`; absolute."""
-    return os.path.join(project.root, os.path.expanduser(environ.get("TASKRUN_STATE") or project.run.state))
-
-
-def queue_location(project: Project, environ: Mapping[str, str]) -> str:
-    """Where the durable queue is: ``$TASKRUN_QUEUE``, else `[run] queue`, else in the folder of the records.
-
-    An absolute path, or the address of a server.
-    """
-    named = environ.get("TASKRUN_QUEUE") or project.run.queue
-    if named is None:
-        return os.path.join(state_folder(project, environ), QUEUE)
-    return named if "://" in named else os.path.join(project.root, os.path.expanduser(named))
 
 
 def _with_overrides(project: Project, options: RunOptions) -> Project:

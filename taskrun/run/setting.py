@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING
 
 from taskrun.model import Value
+from taskrun.record.places import state_folder
 from taskrun.report.settings import Options, Settings, ci_service, decide
-from taskrun.run.prepare import prepare, state_folder
+from taskrun.run.prepare import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -65,9 +65,10 @@ def make_worker_setting(options: WorkerOptions) -> WorkerSetting:
     """
     import time
 
+    from taskrun.jobqueue.opening import make_place
     from taskrun.jobqueue.recurrence import recurring_of
-    from taskrun.record.places import new_run_id
-    from taskrun.run.prepare import affordable, fewer_jobs, prepare, queue_location, state_folder
+    from taskrun.record.places import new_run_id, state_folder
+    from taskrun.run.prepare import affordable, fewer_jobs, prepare
     from taskrun.run.setting import Setting, ShellReader
 
     environ = dict(os.environ)
@@ -91,7 +92,7 @@ def make_worker_setting(options: WorkerOptions) -> WorkerSetting:
     )
     return WorkerSetting(
         run=run,
-        location=queue_location(project, environ),
+        location=make_place(project, environ),
         only=only,
         drain=options.drain,
         recurring=tuple(each for each in recurring_of(project) if only is None or each.task in only),

@@ -86,6 +86,28 @@ def test_a_parameter_that_must_be_given_is_no_mistake(project):
     project.taskrun("check").succeeds().prints("ok: 1 task")
 
 
+def test_a_recurring_task_needs_nothing_that_has_to_be_given(project):
+    project.tasks("""
+        [vars]
+        image = { type = "path" }
+        size = { default = 3 }
+        [tasks.thumb]
+        run = ["true", "{{ vars.image }}", "{{ vars.size }}"]
+        [tasks.nightly]
+        needs = ["thumb"]
+        cron = "0 3 * * *"
+        [tasks.often]
+        run = ["true", "{{ vars.size }}"]
+        every = "5m"
+    """)
+    project.taskrun("check").exits(2).prints(
+        "error[missing-key]: task `nightly` recurs, and nobody gives it anything: `image` needs a value\n",
+        "--> tasks.toml:8:1",
+        "found 1 error",
+    )
+    project.taskrun("check", "thumb").succeeds()
+
+
 def test_a_program_that_is_not_there_is_a_warning(project):
     project.tasks("""
         [tasks.a]

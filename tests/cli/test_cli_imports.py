@@ -76,6 +76,13 @@ def test_list_imports_nothing_that_it_does_not_need(project, arguments):
     assert not {name for name in ours if name.startswith(("taskrun.resolve", "taskrun.run", "taskrun.host"))}
 
 
+def test_a_job_of_a_program_is_stored_without_trio_and_without_a_host(project):
+    names = imported(project.tasks(TASKS), "enqueue", "b", "target=staging")
+    assert "sqlite3" in names
+    strangers = {"trio", "rich", "asyncio", "subprocess", "logging", "taskrun.host", "taskrun.link", "taskrun.run"}
+    assert not names & strangers, names & strangers
+
+
 FILE_MODEL = {"taskrun.config.kinds", "taskrun.config.parts", "taskrun.config.task_model", "taskrun.config.model"}
 
 

@@ -1,0 +1,152 @@
+"""Asks the functions of Python tasks what they take, before jobs for them are stored. No task is started.
+
+Their modules are imported below a host, in processes of their own, as ``taskrun run`` and ``taskrun check`` do.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import trio
+
+from taskrun.config.wording import printed
+from taskrun.execute.inspection import Inspection, inspect
+from taskrun.link import HostLost, SpawnError, TemplateSpec, open_link
+from taskrun.model import Diagnostic, ProjectError, ResourceError, TaskrunError, UsageError
+from taskrun.run.python import interpreter, open_scratch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from taskrun.config import Project
+    from taskrun.jobqueue.enqueueing import Checked
+    from taskrun.link import Link
+    from taskrun.resolve import CallSite
+
+_MOST_SAID = 2000  # bytes of what imports printed that are worth showing
+_UNASKED = "what Python tasks take cannot be found out"
+
+
+def check_calls(
+    project: Project, environ: Mapping[str, str], jobs: Sequence[Checked], whose: Callable[[int], str]
+) -> tuple[str, ...]:
+    """Checks what jobs give to Python functions against their type hints.
+
+    Args:
+        project: The jobs' file.
+        environ: For the interpreter and its modules.
+        jobs: Some may call no Python.
+        whose: Before what is said of a job, by its index: ``"line 3: "``.
+
+    Returns:
+        Warnings.
+
+    Raises:
+        ProjectError: A function cannot be called, or not with these arguments; all mistakes at once.
+        UsageError: A KEY that nothing knows.
+        ResourceError: The machine has no room for it.
+    """
+    asked = [(index, job) for index, job in enumerate(jobs) if job.calls_python]
+    result = trio.run(_Asking(project, dict(environ), asked, whose).run)
+    if isinstance(result, TaskrunError):
+        raise result
+    return result
+
+
+class _Asking:
+    """One inspection of many calls: first what the functions take, then whether what they are given fits."""
+
+    def __init__(
+        self,
+        project: Project,
+        environ: dict[str, str],
+        jobs: Sequence[tuple[int, Checked]],
+        whose: Callable[[int], str],
+    ) -> None:
+        self._project = project
+        self._environ = environ
+        self._jobs = jobs
+        self._whose = whose
+        self._owners: dict[int, tuple[int, Checked]] = {}  # by the identity of a call site
+
+    async def run(self) -> tuple[str, ...] | TaskrunError:
+        """Warnings, or what is wrong: returned, since nurseries would wrap it."""
+        said = open_scratch()
+        try:
+            async with open_link(None, templates_log=said) as link:
+                try:
+                    warnings = await self._ask(link)
+                    return (*warnings, *printed("imports", os.pread(said, _MOST_SAID, 0)))
+                except HostLost as lost:
+                    return ResourceError(f"{_UNASKED}: the process supervising them was lost ({lost})")
+                except SpawnError as error:
+                    kind = ResourceError if error.failure.kind == "resources" else UsageError
+                    return kind(f"{_UNASKED}: {error}")
+                except trio.TooSlowError:
+                    return UsageError(f"{_UNASKED}: their template does not answer")
+                except TaskrunError as error:
+                    return error
+        finally:
+            os.close(said)
+
+    async def _ask(self, link: Link) -> tuple[str, ...]:
+        has_open = any(job.selection.open_keys for _, job in self._jobs)
+        first = await self._inspect(link, self._sites())
+        wrong = [each for each in first.diagnostics if not has_open or each.code in {"python-import", "python-target"}]
+        if wrong:
+            raise ProjectError(tuple(wrong))
+        problems = []
+        for index, job in self._jobs:
+            try:
+                job.resolver.accept_open_keys(job.selection, first.parameters)
+            except UsageError as error:
+                problems += [f"{self._whose(index)}{line}" for line in str(error).splitlines()]
+        if problems:
+            raise UsageError("\n".join(problems))
+        if has_open:
+            second = await self._inspect(link, self._sites())
+            if second.diagnostics:
+                raise ProjectError(second.diagnostics)
+        return first.warnings
+
+    def _sites(self) -> list[CallSite]:
+        """The calls of all jobs, those that are alike once."""
+        self._owners.clear()
+        found: dict[bytes, CallSite] = {}
+        import msgspec
+
+        for index, job in self._jobs:
+            sites = job.resolver.python_calls(job.selection)
+            for site in (*sites, *job.resolver.pool_calls(job.selection)):
+                key = msgspec.json.encode(site, enc_hook=str)
+                if key not in found:
+                    found[key] = site
+                    self._owners[id(site)] = (index, job)
+        return list(found.values())
+
+    async def _inspect(self, link: Link, sites: Sequence[CallSite]) -> Inspection:
+        found = Inspection()
+        for pool in dict.fromkeys(site.pool for site in sites):
+            own = [site for site in sites if site.pool == pool]
+            template = TemplateSpec(
+                python=interpreter(self._project, self._environ),
+                sys_path=(self._project.root,),
+                cwd=self._project.root,
+                env=self._environ,
+                name=pool,
+            )
+            found = found.joined(await inspect(link, template, own, {}, self._diagnostic))
+        return found
+
+    def _diagnostic(
+        self, site: CallSite, code: str, message: str, *, argument: str | None = None, label: str = ""
+    ) -> Diagnostic:
+        index, job = self._owners[id(site)]
+        made = job.resolver.call_diagnostic(site, code, self._whose(index) + message, argument=argument, label=label)
+        if argument not in job.selection.open_keys:
+            return made
+        import msgspec
+
+        note = f"note: from the command line: {argument}={job.selection.open_keys[argument]}"
+        return msgspec.structs.replace(made, notes=(*made.notes, note))
