@@ -96,10 +96,10 @@ def forget_dead(folder: str) -> None:
                 os.close(descriptor)
 
 
-def ring(folder: str) -> None:
-    """Wakes all workers; one that cannot be woken looks by itself within a second."""
+def ring(folder: str, *, but: str = "") -> None:
+    """Wakes all workers but one; one that cannot be woken looks by itself within a second."""
     try:
-        bells = [name for name in os.listdir(folder) if name.endswith(_BELL)]
+        bells = [name for name in os.listdir(folder) if name.endswith(_BELL) and name != but + _BELL]
     except OSError:
         return
     if not bells:

@@ -21,7 +21,7 @@ BATCH = 500  # jobs that are forgotten in one transaction, so that nobody waits 
 _COLUMNS = (
     "job.id, job.task, job.args, job.state, job.priority, job.attempt, job.max_attempts, job.enqueued_at, job.due_at, "
     "job.claimed_at, job.settled_at, job.worker, job.unique_key, job.after, job.cancelling, job.error, job.result, "
-    "(SELECT other.state FROM taskrun_job AS other WHERE other.id = job.after)"
+    "job.run, (SELECT other.state FROM taskrun_job AS other WHERE other.id = job.after)"
 )
 _RETRY = """
     UPDATE taskrun_job
@@ -175,7 +175,7 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
         cancelling=bool(row[14]),
         error=row[15],
         result=row[16],
-        run=None,
+        run=row[17],
         why=_why(state, row),
     )
 
@@ -183,7 +183,7 @@ def _record(row: tuple[Any, ...]) -> JobRecord:
 def _why(state: JobState, row: tuple[Any, ...]) -> str:
     match state:
         case JobState.BLOCKED:
-            return f"comes after job {row[13]}, which is {row[17] or 'forgotten'}"
+            return f"comes after job {row[13]}, which is {row[18] or 'forgotten'}"
         case JobState.DELAYED if row[5]:
             return f"attempt {row[5]} of {row[6]} failed: {row[15]}"
         case JobState.RUNNING if row[14]:

@@ -6,40 +6,67 @@ known by its worker and its number, which only ever rises, also where an attempt
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskrun.jobqueue.backoff import back_off
-from taskrun.jobqueue.sqlite_enqueue import MICROSECONDS
+from taskrun.jobqueue.room import Costs, Room
+from taskrun.jobqueue.sqlite_enqueue import FAR, MICROSECONDS
 from taskrun.jobqueue.values import Cancelled, Dead, Done, JobOutcome, JobState, Released, Retry
 from taskrun.model import Value
 
 if TYPE_CHECKING:
     import random
     import sqlite3
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Sequence
 
+    from taskrun.jobqueue.values import Allowance
+
+_Row: TypeAlias = tuple[Any, ...]
 _LONGEST_ERROR = 10_000  # characters of an error that are kept
 
-# `known` is a table of the connection: the tasks that this worker takes.
-_KNOWN = " AND EXISTS (SELECT 1 FROM temp.known WHERE known.task = taskrun_job.task)"
-_PROMOTE = "UPDATE taskrun_job SET state = 'ready' WHERE state = 'delayed' AND due_at <= ?"
-_FIRST = (
+_SKIPPED = 64  # jobs that do not fit, over which one looks before one looks task by task
+
+_PROMOTE = """
+    UPDATE taskrun_job SET state = 'ready'
+    WHERE id IN (SELECT id FROM taskrun_job WHERE state = 'delayed' AND due_at <= ? ORDER BY due_at LIMIT ?)
+"""
+_PROMOTED = 1000  # jobs at once, so that a turn stays short; the next follows at once
+_WAITING = (
     "SELECT id, task, args, attempt + 1, max_attempts, priority, enqueued_at, claim + 1 FROM taskrun_job "
-    "WHERE state = 'ready'{known} ORDER BY priority DESC, id LIMIT ?"
+    "WHERE state = 'ready'{} ORDER BY priority DESC, id"
 )
+_FIRST = _WAITING.format("")
+_FIRST_OF_TASK = _WAITING.format(" AND task = ?") + " LIMIT ?"
+_TASKS = """
+    WITH RECURSIVE waiting (task) AS (
+        SELECT min(task) FROM taskrun_job WHERE state = 'ready'
+        UNION ALL
+        SELECT (SELECT min(task) FROM taskrun_job WHERE state = 'ready' AND task > waiting.task)
+        FROM waiting WHERE waiting.task IS NOT NULL
+    )
+    SELECT task FROM waiting WHERE task IS NOT NULL
+"""
+_ELSEWHERE = "SELECT task, count(*) FROM taskrun_job WHERE state = 'running' AND worker <> ? GROUP BY task"
 _TAKE = """
     UPDATE taskrun_job SET state = 'running', worker = ?, attempt = attempt + 1, claim = claim + 1, claimed_at = ?
     WHERE id = ? AND state = 'ready'
 """
-_HELD = "SELECT attempt, max_attempts, cancelling FROM taskrun_job WHERE id = ? AND worker = ? AND claim = ?"
 _SETTLE = """
     UPDATE taskrun_job
-    SET state = ?, worker = NULL, cancelling = 0, settled_at = ?, error = ?, result = ?
+    SET state = ?, worker = NULL, cancelling = 0, settled_at = ?, error = ?, result = ?, run = ?
     WHERE id = ?
 """
-_GIVE_BACK = """
+_SETTLE_HELD = _SETTLE + " AND worker = ? AND claim = ?"
+_HELD = "SELECT attempt, max_attempts, cancelling FROM taskrun_job WHERE id = ? AND worker = ? AND claim = ?"
+_AGAIN = """
     UPDATE taskrun_job
-    SET state = ?, worker = NULL, cancelling = 0, attempt = attempt - ?, due_at = ?, error = coalesce(?, error)
+    SET state = ?, worker = NULL, cancelling = 0, due_at = ?, error = ?, run = ?
+    WHERE id = ?
+"""
+_RELEASE = """
+    UPDATE taskrun_job
+    SET state = 'ready', worker = NULL, cancelling = 0, due_at = ?, attempt = attempt - 1
     WHERE id = ?
 """
 _UNBLOCK = """
@@ -71,55 +98,51 @@ class Settlement(Value, frozen=True, kw_only=True):
     result: bytes | None = None
 
 
+class Settled(Value, frozen=True, kw_only=True):
+    """What has come of outcomes.
+
+    Attributes:
+        fenced: Jobs whose outcome changed nothing, since they are not this worker's any more.
+        offers: Some job may be taken now or later that could not before.
+    """
+
+    fenced: list[int]
+    offers: bool
+
+
 class Clerk:
     """A worker's transactions.
 
     Args:
         worker: Its name.
         chance: For back-offs.
-        tasks: Takes jobs of these alone; ``None``: of all.
+        allowance: What it takes.
     """
 
-    def __init__(self, worker: str, chance: random.Random, tasks: Collection[str] | None = None) -> None:
+    def __init__(self, worker: str, chance: random.Random, allowance: Allowance) -> None:
         self._worker = worker
         self._chance = chance
-        self._tasks = tasks
-        self._known = "" if tasks is None else _KNOWN
-
-    def prepare(self, database: sqlite3.Connection) -> None:
-        """Tells a new connection which tasks are known: names by the thousand are too many for a statement."""
-        if self._tasks is not None:
-            database.execute("CREATE TEMP TABLE known (task TEXT PRIMARY KEY) WITHOUT ROWID")
-            database.execute("BEGIN")
-            database.executemany("INSERT OR IGNORE INTO temp.known VALUES (?)", [(task,) for task in self._tasks])
-            database.execute("COMMIT")
+        self.costs = Costs(allowance)
 
     # --- taking ---
 
-    def may_take(self, database: sqlite3.Connection, now: float) -> bool:
+    def may_take(self, database: sqlite3.Connection, running: Sequence[str], most: int, now: float) -> bool:
         """Whether there is anything to be taken; reads alone, so that idle workers do not write."""
-        ready = f"SELECT 1 FROM taskrun_job WHERE state = 'ready'{self._known} LIMIT 1"  # noqa: S608 - ours
         due = "SELECT 1 FROM taskrun_job WHERE state = 'delayed' AND due_at <= ? LIMIT 1"
-        return (
-            database.execute(ready).fetchone() is not None
-            or database.execute(due, (int(now * MICROSECONDS),)).fetchone() is not None
-        )
+        return bool(self._choose(database, running, most)) or _is_any(database, due, int(now * MICROSECONDS))
 
-    def retries_come(self, database: sqlite3.Connection) -> bool:
-        """Whether a job that has been tried waits for its next attempt."""
-        query = f"SELECT 1 FROM taskrun_job WHERE state = 'delayed' AND attempt > 0{self._known} LIMIT 1"  # noqa: S608 - ours
-        return database.execute(query).fetchone() is not None
+    def take(self, database: sqlite3.Connection, running: Sequence[str], most: int, now: float) -> list[Claim]:
+        """Takes up to ``most`` jobs whose time has come and for which there is room; the attempt counts from here.
 
-    def next_due(self, database: sqlite3.Connection) -> float | None:
-        """When the next delayed job's time comes, in seconds since the epoch."""
-        (due,) = database.execute("SELECT min(due_at) FROM taskrun_job WHERE state = 'delayed'").fetchone()
-        return None if due is None else due / MICROSECONDS
-
-    def take(self, database: sqlite3.Connection, count: int, now: float) -> list[Claim]:
-        """Takes up to ``count`` jobs whose time has come; the attempt counts from here."""
+        Args:
+            database: Where.
+            running: Tasks of the jobs that run in this worker.
+            most: How many.
+            now: Seconds since the epoch.
+        """
         moment = int(now * MICROSECONDS)
-        database.execute(_PROMOTE, (moment,))
-        found = database.execute(_FIRST.format(known=self._known), (count,)).fetchall()
+        database.execute(_PROMOTE, (moment, _PROMOTED))
+        found = self._choose(database, running, most)
         database.executemany(_TAKE, [(self._worker, moment, row[0]) for row in found])
         return [
             Claim(
@@ -135,6 +158,56 @@ class Clerk:
             for row in found
         ]
 
+    def _choose(self, database: sqlite3.Connection, running: Sequence[str], most: int) -> list[_Row]:
+        """What is to be taken, in order."""
+        room = self._room(database, running)
+        chosen: list[_Row] = []
+        skipped = 0
+        with contextlib.closing(database.execute(_FIRST)) as waiting:
+            for row in waiting:
+                if room.admit(row[1]):
+                    chosen.append(row)
+                else:
+                    skipped += 1
+                if room.is_closed or len(chosen) >= most:
+                    return chosen
+                if skipped > _SKIPPED:
+                    break
+            else:
+                return chosen
+        return self._choose_by_task(database, self._room(database, running), most)
+
+    def _choose_by_task(self, database: sqlite3.Connection, room: Room, most: int) -> list[_Row]:
+        """The same, where many stand before it that do not fit: of each task only the first are looked at."""
+        waiting: list[_Row] = []
+        for task in self._tasks_ready(database):
+            count = most if room.may_admit(task) else 1
+            waiting += database.execute(_FIRST_OF_TASK, (task, count)).fetchall()
+        waiting.sort(key=lambda row: (-row[5], row[0]))
+        return [row for row in waiting if room.admit(row[1])][:most]
+
+    def _room(self, database: sqlite3.Connection, running: Sequence[str]) -> Room:
+        elsewhere = dict(database.execute(_ELSEWHERE, (self._worker,))) if self.costs.shares_limits else {}
+        return Room(self.costs, running, elsewhere)
+
+    def _tasks_ready(self, database: sqlite3.Connection) -> list[str]:
+        """Tasks of this worker's of which a job is ready."""
+        return [task for (task,) in database.execute(_TASKS).fetchall() if self.costs.of(task) is not None]
+
+    # --- looking ---
+
+    def is_drained(self, database: sqlite3.Connection) -> bool:
+        """Whether nothing of its tasks is ready, and no job of theirs that has been tried waits for another attempt."""
+        if self._tasks_ready(database):
+            return False
+        tried = database.execute("SELECT DISTINCT task FROM taskrun_job WHERE state = 'delayed' AND attempt > 0")
+        return all(self.costs.of(task) is None for (task,) in tried.fetchall())
+
+    def next_due(self, database: sqlite3.Connection) -> float | None:
+        """When the next delayed job's time comes, in seconds since the epoch."""
+        (due,) = database.execute("SELECT min(due_at) FROM taskrun_job WHERE state = 'delayed'").fetchone()
+        return None if due is None else due / MICROSECONDS
+
     def asked_to_stop(self, database: sqlite3.Connection) -> list[int]:
         """Jobs of this worker that somebody has cancelled."""
         query = "SELECT id FROM taskrun_job WHERE state = 'running' AND worker = ? AND cancelling = 1"
@@ -142,16 +215,17 @@ class Clerk:
 
     # --- settling ---
 
-    def settle(self, database: sqlite3.Connection, settlements: Iterable[Settlement], now: float) -> list[int]:
-        """Records outcomes. Those of claims that are not this worker's any more change nothing, and are returned."""
-        fenced = []
+    def settle(self, database: sqlite3.Connection, settlements: Iterable[Settlement], now: float) -> Settled:
+        """Records outcomes; those of claims that are not this worker's any more change nothing."""
+        fenced: list[int] = []
+        offers = False
         for each in settlements:
             held = database.execute(_HELD, (each.id, self._worker, each.number)).fetchone()
             if held is None:
                 fenced.append(each.id)
             else:
-                self._end(database, each, held, now)
-        return fenced
+                offers |= self._end(database, each, held, now)
+        return Settled(fenced=fenced, offers=offers)
 
     def _end(
         self,
@@ -159,25 +233,33 @@ class Clerk:
         settlement: Settlement,
         held: tuple[int, int, int],
         now: float,
-    ) -> None:
+    ) -> bool:
+        """Whether that offers a job."""
         attempt, most, cancelling = held
         job, outcome = settlement.id, settlement.outcome
+        run = getattr(outcome, "run", None)
         match outcome:
             case Done():
-                _settle(database, job, JobState.DONE, now, None, result=settlement.result)
+                return _settle(database, job, JobState.DONE, now, None, run=run, result=settlement.result)
             case Dead(error=error):
-                _settle(database, job, JobState.DEAD, now, error)
+                return _settle(database, job, JobState.DEAD, now, error, run=run)
             case Cancelled(error=error):
-                _settle(database, job, JobState.CANCELLED, now, error)
+                return _settle(database, job, JobState.CANCELLED, now, error, run=run)
             case Retry() | Released() if cancelling:
-                _settle(database, job, JobState.CANCELLED, now, getattr(outcome, "error", "cancelled"))
+                return _settle(database, job, JobState.CANCELLED, now, getattr(outcome, "error", "cancelled"), run=run)
             case Retry(error=error) if attempt >= most:
-                _settle(database, job, JobState.DEAD, now, error)
+                return _settle(database, job, JobState.DEAD, now, error, run=run)
             case Retry(error=error, delay=delay):
-                wait = back_off(attempt, self._chance) if delay is None else max(delay, 0.0)
-                _give_back(database, job, now, wait, counts=True, error=error)
+                wait = self._wait(attempt, delay)
+                _offer_again(database, job, now + wait, error, is_due=not wait, run=run)
             case Released():
-                _give_back(database, job, now, 0.0, counts=False)
+                database.execute(_RELEASE, (int(now * MICROSECONDS), job))
+        return True
+
+    def _wait(self, attempt: int, delay: float | None) -> float:
+        if delay is None or delay != delay:  # noqa: PLR0124 - not a number
+            return back_off(attempt, self._chance)
+        return min(max(delay, 0.0), FAR)
 
     # --- what dead workers leave ---
 
@@ -197,7 +279,7 @@ class Clerk:
             elif attempt >= most:
                 _settle(database, job, JobState.DEAD, now, error)
             else:
-                _give_back(database, job, now, 0.0, counts=True, error=error)
+                _offer_again(database, job, now, error, is_due=True)
         return [row[0] for row in found]
 
     def give_back_unknown(
@@ -213,7 +295,7 @@ class Clerk:
         query = "SELECT id, claim FROM taskrun_job WHERE state = 'running' AND worker = ?"
         lost = [row[0] for row in database.execute(query, (self._worker,)).fetchall() if tuple(row) not in held]
         for job in lost:
-            _give_back(database, job, now, 0.0, counts=False)
+            database.execute(_RELEASE, (int(now * MICROSECONDS), job))
         return lost
 
 
@@ -227,14 +309,17 @@ def _settle(
     now: float,
     error: str | None,
     *,
+    run: str | None = None,
     result: bytes | None = None,
-) -> None:
+) -> bool:
+    """Whether that offers a job."""
     moment = int(now * MICROSECONDS)
-    database.execute(_SETTLE, (str(state), moment, _short(error), result, job))
+    database.execute(_SETTLE, (str(state), moment, _short(error), result, _short(run), job))
     if state is JobState.DONE:
-        database.execute(_UNBLOCK, (moment, job))
-    elif state is JobState.CANCELLED:
+        return database.execute(_UNBLOCK, (moment, job)).rowcount > 0
+    if state is JobState.CANCELLED:
         cancel_blocked(database, job, now)
+    return False
 
 
 def cancel_blocked(database: sqlite3.Connection, job: int, now: float, why: str = "is cancelled") -> int:
@@ -245,19 +330,22 @@ def cancel_blocked(database: sqlite3.Connection, job: int, now: float, why: str 
         first = open_ends.pop()
         for (blocked,) in database.execute(_BLOCKED_BY, (first,)).fetchall():
             error = f"job {first}, after which it was to come, {why}"
-            database.execute(_SETTLE, (str(JobState.CANCELLED), int(now * MICROSECONDS), error, None, blocked))
+            database.execute(_SETTLE, (str(JobState.CANCELLED), int(now * MICROSECONDS), error, None, None, blocked))
             open_ends.append(blocked)
             count += 1
         why = "is cancelled"
     return count
 
 
-def _give_back(
-    database: sqlite3.Connection, job: int, now: float, delay: float, *, counts: bool, error: str | None = None
+def _offer_again(
+    database: sqlite3.Connection, job: int, due: float, error: str, *, is_due: bool, run: str | None = None
 ) -> None:
-    state = JobState.DELAYED if delay > 0 else JobState.READY
-    due = int((now + delay) * MICROSECONDS)
-    database.execute(_GIVE_BACK, (str(state), 0 if counts else 1, due, _short(error), job))
+    state = JobState.READY if is_due else JobState.DELAYED
+    database.execute(_AGAIN, (str(state), int(due * MICROSECONDS), _short(error), _short(run), job))
+
+
+def _is_any(database: sqlite3.Connection, query: str, *values: object) -> bool:
+    return database.execute(query, values).fetchone() is not None
 
 
 def _short(error: str | None) -> str | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MICROSECONDS = 1_000_000  # times in the database are whole microseconds since the epoch
 _LARGEST = 2**63 - 1
-_FAR = 10**12  # seconds; 30,000 years
+FAR = 1e12  # seconds; 30,000 years
 
 # Takes the lock for writing before anything is read: a transaction that read first could not write any more if another
 # process had committed in between, however long it were ready to wait.
@@ -90,7 +90,7 @@ def _check(job: NewJob) -> bytes:
         raise UsageError(f"a job is tried at least once, not {job.max_attempts} times")
     if not -_LARGEST <= job.priority <= _LARGEST:
         raise UsageError(f"the priority {job.priority} is beyond 64 bits")
-    if not 0 <= job.delay < _FAR or not 0 <= (job.at or 0.0) < _FAR:  # a NaN is not either
+    if not 0 <= job.delay < FAR or not 0 <= (job.at or 0.0) < FAR:  # a NaN is not either
         raise UsageError("a job's delay or time is not a number of seconds that can be waited for")
     try:
         for text in (job.task, job.unique or ""):

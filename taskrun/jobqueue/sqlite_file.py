@@ -22,7 +22,7 @@ from taskrun.jobqueue.sqlite_schema import VERSION, check_library, check_version
 from taskrun.jobqueue.values import QueueBusy, QueueRefused, QueueUnwritable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 PATIENCE = 10.0  # seconds that one waits for others' transactions, which take milliseconds
 _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "fuse.sshfs", "lustre", "gpfs"})
@@ -43,21 +43,12 @@ class SqliteFile:
         path: Of the file; it is made where there is none.
         durable: Whether a commit survives a power failure (``synchronous=FULL``), or the machine's running on alone.
         patience: Seconds to wait for another's transaction.
-        prepare: Called with each new connection.
     """
 
-    def __init__(
-        self,
-        path: str,
-        *,
-        durable: bool,
-        patience: float = PATIENCE,
-        prepare: Callable[[sqlite3.Connection], None] | None = None,
-    ) -> None:
+    def __init__(self, path: str, *, durable: bool, patience: float = PATIENCE) -> None:
         self.path = os.path.abspath(path)
         self._durable = durable
         self._patience = patience
-        self._prepare = prepare
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._written = 0  # transactions since the last look at the log's size
@@ -192,8 +183,6 @@ class SqliteFile:
             check_version(version_of(database), self.path)  # another may have been quicker
             migrate(database)
             database.execute("COMMIT")
-        if self._prepare is not None:
-            self._prepare(database)
 
     def _use_wal(self, database: sqlite3.Connection) -> None:
         """Changing the journal does not wait for others as statements do, so it is tried again."""

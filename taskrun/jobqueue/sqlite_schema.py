@@ -54,7 +54,19 @@ _FIRST = (
     """,
 )
 
-MIGRATIONS = (_FIRST,)
+_SECOND = (
+    "ALTER TABLE taskrun_job ADD COLUMN run TEXT CHECK (typeof(run) IN ('text', 'null'))",
+    # Beside the one of all that is ready: a hundred thousand jobs whose limit is full may stand before the rest.
+    "CREATE INDEX taskrun_job_ready_task ON taskrun_job (task, priority DESC, id) WHERE state = 'ready'",
+    """
+    CREATE TABLE taskrun_recurring (
+        task TEXT PRIMARY KEY CHECK (typeof(task) = 'text' AND task <> ''),
+        due_at INTEGER NOT NULL CHECK (typeof(due_at) = 'integer')
+    )
+    """,
+)
+
+MIGRATIONS = (_FIRST, _SECOND)
 """What makes version n + 1 of version n; only ever added to."""
 
 VERSION = len(MIGRATIONS)

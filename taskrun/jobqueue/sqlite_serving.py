@@ -15,6 +15,7 @@ import msgspec
 import trio
 
 from taskrun.jobqueue.presence import Presence
+from taskrun.jobqueue.room import Costs
 from taskrun.jobqueue.sqlite_claims import Claim, Settlement
 from taskrun.jobqueue.sqlite_store import Turn, WorkerStore
 from taskrun.jobqueue.values import (
@@ -76,14 +77,13 @@ class Service:
     ) -> None:
         self._folder = folder
         self._handle = handle
-        self._allowance = allowance
-        self._slots = allowance.slots
+        self._costs = Costs(allowance)
         self._recurring = recurring
         self._stop = stop
         self._drain = drain
         self._trouble = trouble
         self._open_store = partial(
-            WorkerStore, path, folder, tasks=allowance.tasks, clock=clock, chance=chance, retention=retention
+            WorkerStore, path, folder, allowance=allowance, clock=clock, chance=chance, retention=retention
         )
         self._leases: dict[int, SqliteLease] = {}  # by job
         self._settlements: list[Settlement] = []
@@ -136,10 +136,10 @@ class Service:
             for job in turn.cancelled:
                 if job in self._leases:
                     self._leases[job].cancelled.set()
-            if not self._leases and (self._stop.is_set() or (self._drain and turn.is_drained)):
+            if not self._leases and (self._stop.is_set() or (self._drain and await self._is_drained(store))):
                 return
             # Never longer than a poll: then a clock that was set, and a wake that was lost, are noticed.
-            is_full = self._stop.is_set() or len(self._leases) >= self._slots
+            is_full = self._stop.is_set() or not self._free_slots()
             until_due = math.inf if turn.due is None or is_full else max(0.0, turn.due)
             until_chores = max(0.0, next_chores - trio.current_time())
             with trio.move_on_after(min(until_chores, until_due)):
@@ -150,10 +150,10 @@ class Service:
         wait = _FIRST_WAIT
         while True:
             settled = list(self._settlements)
-            free = 0 if last or self._stop.is_set() else self._slots - len(self._leases) + len(settled)
-            held = {(job, lease.claim.number) for job, lease in self._leases.items()}
+            take = 0 if last or self._stop.is_set() else self._free_slots()
+            held = [lease.claim for lease in self._leases.values()]
             try:
-                turn = await self._try_turn(store, settled, free, held)
+                turn = await self._try_turn(store, settled, held, take)
             except (QueueBusy, QueueUnwritable) as error:
                 self._trouble(str(error))
             else:
@@ -167,14 +167,25 @@ class Service:
             self._trouble(f"job {job} is not this worker's any more: how it ended here does not count")
         return turn
 
-    async def _try_turn(
-        self, store: WorkerStore, settled: list[Settlement], free: int, held: set[tuple[int, int]]
-    ) -> Turn:
+    async def _try_turn(self, store: WorkerStore, settled: list[Settlement], held: list[Claim], take: int) -> Turn:
         """Here and at once if nobody else writes just now; a thread takes ten times as long to be woken and to wake."""
         try:
-            return store.turn(settled, free, held, patient=False)
+            return store.turn(settled, held, take=take, patient=False)
         except QueueBusy:
-            return await self._in_thread(partial(store.turn, settled, free, held, patient=True))
+            return await self._in_thread(partial(store.turn, settled, held, take=take, patient=True))
+
+    def _free_slots(self) -> int:
+        """How many slots no job has that is not over."""
+        over = {each.id for each in self._settlements}
+        running = (lease.claim.task for job, lease in self._leases.items() if job not in over)
+        return max(0, self._costs.slots - self._costs.slots_of(running))
+
+    async def _is_drained(self, store: WorkerStore) -> bool:
+        try:
+            return await self._in_thread(store.is_drained)
+        except (QueueBusy, QueueUnwritable) as error:
+            self._trouble(str(error))
+            return False
 
     async def _chores(self, store: WorkerStore) -> None:
         try:

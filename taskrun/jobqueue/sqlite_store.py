@@ -8,18 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from taskrun.jobqueue import presence
 from taskrun.jobqueue.sqlite_admin import SqliteAdmin
 from taskrun.jobqueue.sqlite_claims import Claim, Clerk, Settlement
 from taskrun.jobqueue.sqlite_file import SqliteFile
-from taskrun.jobqueue.values import QueueBusy, QueueUnwritable
+from taskrun.jobqueue.values import QueueBusy
 from taskrun.model import Value
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Callable, Collection, Sequence
+    import sqlite3
+    from collections.abc import Callable, Sequence
 
-    from taskrun.jobqueue.values import Retention
+    from taskrun.jobqueue.values import Allowance, Retention
 
 _PATIENCE = 1.0  # seconds that a turn waits for a lock before it says so; the worker tries again for ever
 _SWEEP = 600  # looks between two batches of old jobs, unless the last one found some
@@ -33,14 +36,12 @@ class Turn(Value, frozen=True, kw_only=True):
         cancelled: Jobs of this worker that are to be stopped.
         fenced: Jobs whose outcome was refused, since they are not this worker's any more.
         due: Seconds until the next delayed job; ``None``: there is none.
-        is_drained: Nothing could be taken, and no retry is to come.
     """
 
     claims: list[Claim] = []
     cancelled: list[int] = []
     fenced: list[int] = []
     due: float | None = None
-    is_drained: bool = False
 
 
 class WorkerStore:
@@ -50,7 +51,7 @@ class WorkerStore:
         path: Of the database.
         folder: Of locks and sockets.
         worker: This worker's name.
-        tasks: Takes jobs of these alone; ``None``: of all.
+        allowance: What it takes, and how much at once.
         clock: Seconds since the epoch.
         chance: For back-offs.
         retention: How long settled jobs are kept; ``None``: for ever.
@@ -62,16 +63,17 @@ class WorkerStore:
         folder: str,
         worker: str,
         *,
-        tasks: Collection[str] | None,
+        allowance: Allowance,
         clock: Callable[[], float],
         chance: random.Random,
         retention: Retention | None,
     ) -> None:
-        self._clerk = Clerk(worker, chance, tasks)
+        self._clerk = Clerk(worker, chance, allowance)
         # A power failure may undo the last commits of a worker: then these jobs run again, which is promised anyway.
-        self._file = SqliteFile(path, durable=False, patience=_PATIENCE, prepare=self._clerk.prepare)
+        self._file = SqliteFile(path, durable=False, patience=_PATIENCE)
         self._admin = SqliteAdmin(self._file, folder, clock)
         self._folder = folder
+        self._worker = worker
         self._clock = clock
         self._retention = retention
         self._until_sweep = 0
@@ -81,15 +83,13 @@ class WorkerStore:
         """Opens the database and looks for damage."""
         self._file.check()
 
-    def turn(
-        self, settlements: Sequence[Settlement], free: int, held: Collection[tuple[int, int]], *, patient: bool
-    ) -> Turn:
-        """Settles all or nothing, and takes up to ``free`` jobs.
+    def turn(self, settlements: Sequence[Settlement], held: Sequence[Claim], *, take: int, patient: bool) -> Turn:
+        """Settles all or nothing, and takes up to ``take`` jobs for which there is room.
 
         Args:
             settlements: What has ended.
-            free: Free slots.
-            held: Id and number of each claim that the worker has, settled or not.
+            held: The claims that the worker has, settled or not.
+            take: How many; 0: none.
             patient: Waits for others' locks.
 
         Raises:
@@ -97,37 +97,43 @@ class WorkerStore:
         """
         failed = self._failed
         self._file.set_patience(_PATIENCE if patient else 0.0)
-        fenced: list[int] = []
-        claims: list[Claim] = []
         now = self._clock()
-        with self._file.reading() as database:
-            has_work = bool(settlements or failed or (free and self._clerk.may_take(database, now)))
-        if has_work:
-            self._failed = True
-            try:
-                with self._file.writing() as database:
-                    if failed:
-                        self._clerk.give_back_unknown(database, held, now)
-                    fenced = self._clerk.settle(database, settlements, now)
-                    claims = self._clerk.take(database, free, now) if free else []
-            except QueueBusy:
-                self._failed = failed  # it was not begun
-                raise
-        self._failed = False
-        try:
+        ended = {each.id for each in settlements}
+        running = [claim.task for claim in held if claim.id not in ended]
+        if not settlements and not failed:
             with self._file.reading() as database:
-                due = self._clerk.next_due(database)
-                cancelled = self._clerk.asked_to_stop(database) if held or claims else []
-                is_drained = bool(free and not claims and not self._clerk.retries_come(database))
-        except (QueueBusy, QueueUnwritable):  # what is committed is committed; the next turn will tell
-            return Turn(claims=claims, fenced=fenced)
-        return Turn(
-            claims=claims,
-            cancelled=cancelled,
-            fenced=fenced,
+                if not take or not self._clerk.may_take(database, running, take, now):
+                    return self._look(database, Turn(), held)
+        self._failed = True
+        try:
+            with self._file.writing() as database:
+                if failed:
+                    self._clerk.give_back_unknown(database, {(claim.id, claim.number) for claim in held}, now)
+                settled = self._clerk.settle(database, settlements, now)
+                claims = self._clerk.take(database, running, take, now) if take else []
+                turn = self._look(database, Turn(claims=claims, fenced=settled.fenced), held)
+        except QueueBusy:
+            self._failed = failed  # it was not begun
+            raise
+        self._failed = False
+        over = [claim.task for claim in held if claim.id in ended]
+        if failed or settled.offers or self._clerk.costs.frees(over, [claim.task for claim in claims]):
+            presence.ring(self._folder, but=self._worker)
+        return turn
+
+    def _look(self, database: sqlite3.Connection, turn: Turn, held: Sequence[Claim]) -> Turn:
+        """The turn, with how it stands afterwards."""
+        due = self._clerk.next_due(database)
+        return structs.replace(
+            turn,
             due=None if due is None else due - self._clock(),
-            is_drained=is_drained,
+            cancelled=self._clerk.asked_to_stop(database) if held or turn.claims else [],
         )
+
+    def is_drained(self) -> bool:
+        """Whether nothing is ready for this worker, now or when there is room, and no retry is to come."""
+        with self._file.reading() as database:
+            return self._clerk.is_drained(database)
 
     def has_chores(self) -> bool:
         """Whether others have left something to look after; to be asked every second, and as quick as a turn."""

@@ -21,6 +21,7 @@ from support.queues import BENCHES, SetClock
 from taskrun.jobqueue.values import (
     Allowance,
     Cancelled,
+    Cost,
     Dead,
     Done,
     Duplicate,
@@ -184,10 +185,126 @@ def test_a_job_that_is_given_back_keeps_its_attempts_and_an_older_claim_of_it_is
 def test_a_worker_takes_only_tasks_that_it_knows(bench):
     queue = bench.queue()
     queue.enqueue([NewJob(task="new"), NewJob(task="old"), NewJob(task="new")])
-    worker = bench.worker(tasks={"old", "other"})
+    worker = bench.worker(Allowance(slots=9, tasks={"old": Cost(), "other": Cost()}))
 
     assert [claim.task for claim in worker.take(9)] == ["old"]
     assert worker.take(9) == []
+
+
+# --- what a job costs -------------------------------------------------------------------------------------------------
+
+GPU = Allowance(
+    slots=3,
+    tasks={
+        "cpu": Cost(),
+        "wide": Cost(slots=3),
+        "one": Cost(limits={"gpu": 1}),
+        "both": Cost(limits={"gpu": 2}),
+        "pool": Cost(here={"pool": 1}),
+    },
+    limits={"gpu": 2},
+    here={"pool": 1},
+)
+
+
+def put(queue, *tasks):
+    return [stored.id for stored in queue.enqueue([NewJob(task=task) for task in tasks])]
+
+
+def took(worker, count=9):
+    return [claim.id for claim in worker.take(count)]
+
+
+def test_a_limit_is_shared_by_all_workers_and_free_again_when_one_settles_a_job(bench):
+    if not bench.shares_limits:
+        pytest.skip("its limits are each worker's own")
+    queue, one, other = bench.queue(), bench.worker(GPU), bench.worker(GPU)
+    ids = put(queue, "one", "one", "one", "one")
+
+    assert took(one, 1) == ids[:1]
+    assert took(other) == ids[1:2]
+    assert (took(one), took(other)) == ([], [])
+    other.settle(ids[1], Done())
+    assert took(one) == ids[2:3]
+
+
+def test_the_limit_of_a_worker_that_died_is_free_when_its_jobs_are_given_back(bench):
+    if not bench.shares_limits:
+        pytest.skip("its limits are each worker's own")
+    queue, one, other = bench.queue(), bench.worker(GPU), bench.worker(GPU)
+    first, second = put(queue, "both", "both")
+    one.take(1)
+    one.crash()
+
+    assert took(other) == []
+    assert other.look_after_others() == [first]
+    assert took(other) == [first]
+    other.settle(first, Done())
+    assert took(other) == [second]
+
+
+def test_what_a_worker_alone_has_is_not_taken_by_others(bench):
+    queue, one, other = bench.queue(), bench.worker(GPU), bench.worker(GPU)
+    ids = put(queue, "pool", "pool", "pool")
+
+    assert (took(one), took(other), took(one)) == (ids[:1], ids[1:2], [])
+    one.settle(ids[0], Done())
+    assert took(one) == ids[2:]
+
+
+def test_a_limit_that_is_full_holds_up_no_other_task_and_one_that_needs_more_of_it_is_not_overtaken(bench):
+    queue, worker = bench.queue(), bench.worker(GPU)
+    first, both, narrow, cpu = put(queue, "one", "both", "one", "cpu")
+
+    assert took(worker) == [first, cpu]
+    worker.settle(cpu, Done())
+    assert took(worker) == []  # not the narrow one, which would fit
+    worker.settle(first, Done())
+    assert took(worker) == [both]
+    worker.settle(both, Done())
+    assert took(worker) == [narrow]
+
+
+def test_a_job_that_lacks_slots_alone_is_overtaken_by_none(bench):
+    queue, worker = bench.queue(), bench.worker(GPU)
+    cpu, wide, later = put(queue, "cpu", "wide", "cpu")
+
+    assert took(worker) == [cpu]
+    worker.settle(cpu, Done())
+    assert took(worker) == [wide]
+    worker.settle(wide, Done())
+    assert took(worker) == [later]
+
+
+def test_behind_many_jobs_that_do_not_fit_the_others_are_found_in_their_order(bench):
+    queue, worker = bench.queue(), bench.worker(GPU)
+    put(queue, *["one", "unknown"] * 100)
+    low, mid = put(queue, "cpu", "pool")
+    high = queue.enqueue([NewJob(task="cpu", priority=-1)])[0].id
+    both = put(queue, "both")
+    assert len(took(worker, 2)) == 2  # the limit is full
+
+    assert took(worker, 1) == [low]
+    worker.settle(low, Done())
+    assert took(worker, 1) == [mid]
+    worker.settle(mid, Done())
+    assert took(worker, 9) == [high]
+    assert states(queue, *both) == ["ready"]
+
+
+def test_a_cost_beyond_what_there_is_takes_all_there_is_and_one_of_an_unknown_limit_is_refused(bench):
+    queue = bench.queue()
+    much = Cost(slots=99, limits={"gpu": 99})
+    worker = bench.worker(Allowance(slots=2, tasks={"much": much, "cpu": Cost()}, limits={"gpu": 1}))
+    much, cpu = put(queue, "much", "cpu")
+
+    assert took(worker) == [much]
+    worker.settle(much, Done())
+    assert took(worker) == [cpu]
+    with pytest.raises(UsageError, match="'much' takes of the limit 'gpu', which this worker does not know"):
+        trio.run(partial(served, queue, None, Allowance(slots=2, tasks={"much": Cost(limits={"gpu": 1})})))
+    with pytest.raises(UsageError, match="at least one slot"):
+        trio.run(partial(served, queue, None, Allowance(slots=0)))
 
 
 # --- time -------------------------------------------------------------------------------------------------------------
@@ -251,9 +368,9 @@ def test_jobs_are_found_by_state_task_and_page_and_counted(bench):
 # --- serving ----------------------------------------------------------------------------------------------------------
 
 
-async def served(queue, handle):
+async def served(queue, handle, allowance=Allowance(slots=2)):  # noqa: B008 - frozen
     with trio.fail_after(PATIENCE):
-        await queue.serve(handle, allowance=Allowance(slots=2), stop=trio.Event(), drain=True)
+        await queue.serve(handle, allowance=allowance, stop=trio.Event(), drain=True)
 
 
 @pytest.fixture(params=list(BENCHES))
@@ -395,6 +512,71 @@ def test_a_wake_that_is_lost_and_a_clock_that_is_set_are_noticed_by_looking(benc
     trio.run(main)
 
 
+@pytest.mark.parametrize("freed_by", ["settling", "retrying", "unblocking"])
+def test_a_worker_that_waits_for_what_another_one_frees_or_offers_is_woken_by_it(real, monkeypatch, freed_by):
+    if not real.shares_limits:
+        pytest.skip("its workers look by themselves")
+    monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", 10 * PATIENCE)
+    queue = real.queue()
+    (first,) = put(queue, "both" if freed_by == "settling" else "cpu")
+    match freed_by:
+        case "settling":
+            put(queue, "one")
+        case "unblocking":
+            queue.enqueue([NewJob(task="cpu", after=first)])
+
+    async def main():
+        stop, began, may_end, seen = trio.Event(), trio.Event(), trio.Event(), []
+
+        async def work(name, **keys):
+            async def handle(job, _lease):
+                seen.append((name, job.task))
+                if len(seen) == 2:
+                    stop.set()
+                    return Done()
+                began.set()
+                await may_end.wait()
+                keys["stop"].set()  # it ends, so that only the other one can take what is offered now
+                return Retry(error="x", delay=0.01) if freed_by == "retrying" else Done()
+
+            await queue.serve(handle, allowance=GPU, **keys)
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(partial(work, "first", stop=trio.Event()))
+                await began.wait()
+                nursery.start_soon(partial(work, "other", stop=stop))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert len(seen) == 1
+                may_end.set()
+        return seen
+
+    first, then = ("both", "one") if freed_by == "settling" else ("cpu", "cpu")
+    assert trio.run(main) == [("first", first), ("other", then)]
+
+
+def test_a_worker_that_drains_waits_for_a_limit_that_another_one_has(real):
+    if not real.shares_limits:
+        pytest.skip("its limits are each worker's own")
+    queue, other, seen = real.queue(), real.worker(GPU), []
+    first, second = put(queue, "both", "both")
+    other.take(1)
+
+    async def handle(job, _lease):
+        seen.append(job.id)
+        return Done()
+
+    async def main():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(served, queue, handle, GPU)
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert seen == []
+            other.settle(first, Done())
+
+    trio.run(main)
+    assert seen == [second]
+
+
 # --- any order --------------------------------------------------------------------------------------------------------
 
 
@@ -402,6 +584,7 @@ def test_a_wake_that_is_lost_and_a_clock_that_is_set_are_noticed_by_looking(benc
 class Model:
     """A job, as simple as it can be."""
 
+    task: str
     priority: int
     unique: str | None
     most: int
@@ -428,7 +611,7 @@ class Interleavings(RuleBasedStateMachine):
         self.bench = type(self).bench_of(self.folder.name, SetClock())
         self.queue = self.bench.queue()
         self.jobs: dict[int, Model] = {}
-        self.workers = [self.bench.worker(), self.bench.worker()]
+        self.workers = [self.bench.worker(GPU), self.bench.worker(GPU)]
 
     def teardown(self):
         self.bench.close()
@@ -438,15 +621,16 @@ class Interleavings(RuleBasedStateMachine):
         return among[chosen % len(among)]
 
     @rule(
+        task=st.sampled_from([*GPU.tasks, "unknown"]),
         priority=st.integers(0, 2),
         unique=st.sampled_from([None, None, "a", "b"]),
         most=st.integers(1, 3),
         delay=st.sampled_from([0, 0, 10]),
         after=st.none() | st.integers(0, 50),
     )
-    def enqueue(self, priority, unique, most, delay, after):
+    def enqueue(self, *, task, priority, unique, most, delay, after):
         after = self.pick(after, list(self.jobs)) if after is not None and self.jobs else None
-        new = NewJob(task="t", priority=priority, unique=unique, max_attempts=most, delay=delay, after=after)
+        new = NewJob(task=task, priority=priority, unique=unique, max_attempts=most, delay=delay, after=after)
         same = [job for job, model in self.jobs.items() if unique and model.open and model.unique == unique]
         if not same and after and self.jobs[after].state == "cancelled":
             with pytest.raises(UsageError):
@@ -457,7 +641,7 @@ class Interleavings(RuleBasedStateMachine):
             assert answer == Duplicate(id=same[0])
             return
         assert isinstance(answer, Stored)
-        model = Model(priority, unique, most, after, self.bench.clock.now + delay)
+        model = Model(task, priority, unique, most, after, self.bench.clock.now + delay)
         model.state = "delayed" if delay else "ready"
         if after and self.jobs[after].state != "done":
             model.state = "blocked"
@@ -472,14 +656,38 @@ class Interleavings(RuleBasedStateMachine):
         for model in self.jobs.values():
             if model.state == "delayed" and model.due <= self.bench.clock.now:
                 model.state = "ready"
-        ready = sorted((-model.priority, job) for job, model in self.jobs.items() if model.state == "ready")
         claims = self.workers[who].take(count)
-        assert [claim.id for claim in claims] == [job for _, job in ready[:count]]
-        for claim in claims:
-            model = self.jobs[claim.id]
+        ready = sorted((-model.priority, job) for job, model in self.jobs.items() if model.state == "ready")
+        expected, passed_over = [], set()
+        for _, job in ready:
+            if len(expected) == count or self.free(who, "slots") < 1:
+                break
+            model = self.jobs[job]
+            needs = {"gpu": {"one": 1, "both": 2}.get(model.task, 0), "pool": int(model.task == "pool")}
+            lacks = {
+                name for name, much in needs.items() if much > (0 if name in passed_over else self.free(who, name))
+            }
+            passed_over |= lacks
+            if lacks or model.task == "unknown":
+                continue
+            if model.task == "wide" and self.free(who, "slots") < 3:
+                break
+            expected.append(job)
             model.attempt += 1
             model.state, model.worker = "running", who
-            assert claim.attempt == model.attempt <= model.most
+        assert [(claim.id, claim.attempt) for claim in claims] == [(job, self.jobs[job].attempt) for job in expected]
+        assert all(model.attempt <= model.most for model in self.jobs.values())
+
+    def free(self, who, name):
+        """Of a worker's slots or pool, or of the limit of all of them."""
+        running = [model for model in self.jobs.values() if model.state == "running"]
+        here = [model.task for model in running if model.worker == who]
+        match name:
+            case "slots":
+                return 3 - sum(3 if task == "wide" else 1 for task in here)
+            case "pool":
+                return 1 - here.count("pool")
+        return 2 - sum({"one": 1, "both": 2}.get(model.task, 0) for model in running)
 
     @precondition(lambda self: any(worker.held for worker in self.workers))
     @rule(
@@ -511,7 +719,7 @@ class Interleavings(RuleBasedStateMachine):
             self.end(job, Retry(error="crash", delay=0))
         for job in list(victim.held) if late else ():
             assert not victim.settle(job, Done())
-        self.workers[who] = self.bench.worker()
+        self.workers[who] = self.bench.worker(GPU)
 
     @precondition(lambda self: self.jobs)
     @rule(chosen=st.integers(0, 50))

@@ -5,12 +5,14 @@ Each line that they write says what the queue has acknowledged.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
 import sys
 import time
 import uuid
+from functools import partial
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -19,7 +21,7 @@ from support.queues import SqliteWorker
 from taskrun.jobqueue import sqlite_claims
 from taskrun.jobqueue.sqlite import SqliteQueue
 from taskrun.jobqueue.sqlite_store import WorkerStore
-from taskrun.jobqueue.values import Allowance, Done, NewJob, QueueBusy
+from taskrun.jobqueue.values import Allowance, Cost, Done, NewJob, QueueBusy
 
 
 def say(*words: object) -> None:
@@ -59,6 +61,36 @@ def work(path: str, *, until_empty: bool = False) -> None:
             continue
 
 
+def limited(path: str) -> None:
+    """Works until nothing is left, under a limit of two; says "over" if more than two jobs ran at once anywhere."""
+    cost = Cost(limits={"two": 1})
+    worker = SqliteWorker(SqliteQueue(path), allowance=Allowance(slots=4, tasks={"t": cost}, limits={"two": 2}))
+    gates = [os.open(f"{path}.gate{n}", os.O_RDWR | os.O_CREAT) for n in range(2)]
+    while True:
+        try:
+            claims = worker.take(4)
+            if not claims and worker.store.is_drained():
+                worker.close()
+                return
+            for claim in claims:
+                gate = next(filter(locked, gates), None)
+                say("took" if gate is not None else "over", claim.id, claim.attempt)
+            for gate in gates:
+                fcntl.flock(gate, fcntl.LOCK_UN)  # before it is settled: then another may take one
+            for claim in claims:
+                worker.settle(claim.id, Done())
+        except QueueBusy:
+            continue
+
+
+def locked(gate: int) -> bool:
+    try:
+        fcntl.flock(gate, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def first(path: str) -> None:
     """Stores one job."""
     queue = SqliteQueue(path)
@@ -73,10 +105,7 @@ def race(path: str, count: str, what: str = "work") -> None:
         if not os.fork():
             os.close(opened)
             os.read(gate, 1)
-            if what == "work":
-                work(path, until_empty=True)
-            else:
-                first(path)
+            {"work": partial(work, until_empty=True), "limited": limited, "first": first}[what](path)
             os._exit(0)
     os.close(opened)
     while True:
@@ -127,7 +156,8 @@ def serve(path: str, *steps: str) -> None:
         return Done()
 
     queue = SqliteQueue(path, trouble=lambda message: say("trouble", message))
-    trio.run(lambda: queue.serve(handle, allowance=Allowance(slots=1), stop=trio.Event(), drain=True))
+    allowance = Allowance(slots=1, tasks={"t": Cost(limits={"two": 2})}, limits={"two": 2})
+    trio.run(lambda: queue.serve(handle, allowance=allowance, stop=trio.Event(), drain=True))
     queue.close()
 
 

@@ -11,6 +11,7 @@ from taskrun.jobqueue.presence import Presence
 from taskrun.jobqueue.sqlite import SqliteQueue
 from taskrun.jobqueue.sqlite_claims import Settlement
 from taskrun.jobqueue.sqlite_store import WorkerStore
+from taskrun.jobqueue.values import Allowance
 
 if TYPE_CHECKING:
     from taskrun.jobqueue.sqlite_claims import Claim
@@ -30,32 +31,37 @@ class SetClock:
 class SqliteWorker:
     """A worker without a loop: it does what it is told, one thing at a time."""
 
-    def __init__(self, queue: SqliteQueue, clock=time.time, tasks=None) -> None:
+    def __init__(self, queue: SqliteQueue, clock=time.time, allowance=Allowance(slots=1000)) -> None:  # noqa: B008 - frozen
         path = queue._file.path
         self.presence = Presence(path + ".workers")
         self.name = self.presence.worker
         self.store = WorkerStore(
-            path, path + ".workers", self.name, tasks=tasks, clock=clock, chance=random.Random(0), retention=None
+            path,
+            path + ".workers",
+            self.name,
+            allowance=allowance,
+            clock=clock,
+            chance=random.Random(0),
+            retention=None,
         )
         self.held: dict[int, Claim] = {}
         self._alive = True
 
     def take(self, count: int = 1) -> list[Claim]:
-        turn = self.store.turn([], count, self._known(), patient=True)
+        turn = self.store.turn([], self._held(), take=count, patient=True)
         self.held.update({claim.id: claim for claim in turn.claims})
         return turn.claims
 
     def settle(self, job: int, outcome: JobOutcome) -> bool:
         """Whether it counted."""
         claim = self.held[job]
-        turn = self.store.turn(
-            [Settlement(id=job, number=claim.number, outcome=outcome)], 0, self._known(), patient=True
-        )
+        settlement = Settlement(id=job, number=claim.number, outcome=outcome)
+        turn = self.store.turn([settlement], self._held(), take=0, patient=True)
         del self.held[job]
         return job not in turn.fenced
 
     def asked_to_stop(self) -> list[int]:
-        return self.store.turn([], 0, self._known(), patient=True).cancelled
+        return self.store.turn([], self._held(), take=0, patient=True).cancelled
 
     def look_after_others(self) -> list[int]:
         return self.store.chores()
@@ -73,12 +79,18 @@ class SqliteWorker:
             self._alive = False
             self.presence.leave(clean=not self.held)
 
-    def _known(self):
-        return {(claim.id, claim.number) for claim in self.held.values()}
+    def _held(self):
+        return list(self.held.values())
 
 
 class SqliteBench:
-    """The engine in a file."""
+    """The engine in a file.
+
+    Attributes:
+        shares_limits: Limits hold for all workers together, and not for each.
+    """
+
+    shares_limits = True
 
     def __init__(self, folder: str, clock=time.time) -> None:
         self.clock = clock
@@ -94,8 +106,8 @@ class SqliteBench:
         self._queues.append(queue)
         return queue
 
-    def worker(self, tasks=None) -> SqliteWorker:
-        worker = SqliteWorker(self.queue(), self.clock, tasks)
+    def worker(self, allowance=Allowance(slots=1000)) -> SqliteWorker:  # noqa: B008 - frozen
+        worker = SqliteWorker(self.queue(), self.clock, allowance)
         self._workers.append(worker)
         return worker
 

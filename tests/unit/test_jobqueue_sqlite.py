@@ -79,7 +79,7 @@ def test_a_file_of_a_newer_version_is_refused_and_stays_as_it_is(bench):
         database.commit()
     before = digest(bench.path)
 
-    with pytest.raises(QueueRefused, match="has version 99, and this taskrun knows versions up to 1"):
+    with pytest.raises(QueueRefused, match="has version 99, and this taskrun knows versions up to 2"):
         queue.enqueue([NewJob(task="t")])
     assert digest(bench.path) == before
 
@@ -91,11 +91,11 @@ def test_a_file_of_an_older_version_is_brought_up_to_date_and_keeps_its_jobs(ben
     step = ("ALTER TABLE taskrun_job ADD COLUMN colour TEXT",)
     monkeypatch.setattr(sqlite_schema, "MIGRATIONS", (*sqlite_schema.MIGRATIONS, step))
     for module in (sqlite_schema, sqlite_file):
-        monkeypatch.setattr(module, "VERSION", 2)
+        monkeypatch.setattr(module, "VERSION", 3)
 
     assert queue.admin().show(job.id).task == "t"
     with opened(bench.path) as database:
-        assert database.execute("SELECT version, colour FROM taskrun_queue, taskrun_job").fetchall() == [(2, None)]
+        assert database.execute("SELECT version, colour FROM taskrun_queue, taskrun_job").fetchall() == [(3, None)]
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs"])
@@ -304,8 +304,8 @@ def test_claims_of_a_commit_that_seemed_to_fail_are_given_back(bench, monkeypatc
     (job,) = queue.enqueue([NewJob(task="t", max_attempts=1)])
     take = worker.store._clerk.take
 
-    def take_and_fail(database, count, now):
-        take(database, count, now)
+    def take_and_fail(database, *args):
+        take(database, *args)
         database.execute("COMMIT")
         raise sqlite3.OperationalError
 
