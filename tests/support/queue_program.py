@@ -75,6 +75,7 @@ def limited(path: str) -> None:
             for claim in claims:
                 gate = next(filter(locked, gates), None)
                 say("took" if gate is not None else "over", claim.id, claim.attempt)
+            time.sleep(0.001)  # in which others may do wrong
             for gate in gates:
                 fcntl.flock(gate, fcntl.LOCK_UN)  # before it is settled: then another may take one
             for claim in claims:
