@@ -78,12 +78,19 @@ class Service:
         self._folder = folder
         self._handle = handle
         self._costs = Costs(allowance)
-        self._recurring = recurring
         self._stop = stop
         self._drain = drain
         self._trouble = trouble
         self._open_store = partial(
-            WorkerStore, path, folder, allowance=allowance, clock=clock, chance=chance, retention=retention
+            WorkerStore,
+            path,
+            folder,
+            allowance=allowance,
+            clock=clock,
+            chance=chance,
+            retention=retention,
+            recurring=recurring,
+            trouble=trouble,
         )
         self._leases: dict[int, SqliteLease] = {}  # by job
         self._settlements: list[Settlement] = []

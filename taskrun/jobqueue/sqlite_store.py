@@ -14,6 +14,7 @@ from taskrun.jobqueue import presence
 from taskrun.jobqueue.sqlite_admin import SqliteAdmin
 from taskrun.jobqueue.sqlite_claims import Claim, Clerk, Settlement
 from taskrun.jobqueue.sqlite_file import SqliteFile
+from taskrun.jobqueue.sqlite_recurring import Ticker
 from taskrun.jobqueue.values import QueueBusy
 from taskrun.model import Value
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from taskrun.jobqueue.values import Allowance, Retention
+    from taskrun.jobqueue.values import Allowance, Recurring, Retention
 
 _PATIENCE = 1.0  # seconds that a turn waits for a lock before it says so; the worker tries again for ever
 _SWEEP = 600  # looks between two batches of old jobs, unless the last one found some
@@ -55,6 +56,8 @@ class WorkerStore:
         clock: Seconds since the epoch.
         chance: For back-offs.
         retention: How long settled jobs are kept; ``None``: for ever.
+        recurring: Tasks whose jobs it stores.
+        trouble: Told what is wrong with one of those.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class WorkerStore:
         clock: Callable[[], float],
         chance: random.Random,
         retention: Retention | None,
+        recurring: Sequence[Recurring] = (),
+        trouble: Callable[[str], None] = lambda _message: None,
     ) -> None:
         self._clerk = Clerk(worker, chance, allowance)
         # A power failure may undo the last commits of a worker: then these jobs run again, which is promised anyway.
@@ -76,6 +81,7 @@ class WorkerStore:
         self._worker = worker
         self._clock = clock
         self._retention = retention
+        self._ticker = Ticker(recurring, trouble)
         self._until_sweep = 0
         self._failed = False
 
@@ -138,13 +144,13 @@ class WorkerStore:
     def has_chores(self) -> bool:
         """Whether others have left something to look after; to be asked every second, and as quick as a turn."""
         self._until_sweep -= 1
-        if self._until_sweep < 0 or self._file.may_be_long:
+        if self._until_sweep < 0 or self._file.may_be_long or self._ticker.news(self._clock()):
             return True
         self._file.set_patience(0.0)
         return bool(self._dead())
 
     def chores(self) -> list[int]:
-        """Looks after what others have left: dead workers' jobs and files, old jobs, a long log.
+        """Looks after what is nobody's: recurring jobs, dead workers' jobs and files, old jobs, a long log.
 
         Returns:
             Jobs of workers that had ended; they are offered again, or are dead.
@@ -157,11 +163,21 @@ class WorkerStore:
                 for worker in dead:
                     returned += self._clerk.give_back_of_dead(database, worker, self._clock())
             presence.ring(self._folder)
+        self._store_recurring()
         presence.forget_dead(self._folder)
         if self._until_sweep < 0 and (self._retention is None or not self._admin.prune_some(self._retention)):
             self._until_sweep = _SWEEP
         self._file.copy_back()
         return returned
+
+    def _store_recurring(self) -> None:
+        now = self._clock()
+        if news := self._ticker.news(now):
+            with self._file.writing() as database:
+                count = self._ticker.store(database, news, now)
+            self._ticker.remember(news)
+            if count:
+                presence.ring(self._folder, but=self._worker)
 
     def _dead(self) -> list[str]:
         with self._file.reading() as database:

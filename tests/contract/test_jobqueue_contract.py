@@ -28,6 +28,7 @@ from taskrun.jobqueue.values import (
     JobState,
     NewJob,
     NoSuchJob,
+    Recurring,
     Released,
     Retention,
     Retry,
@@ -381,6 +382,32 @@ def real(request, tmp_path):
     made.close()
 
 
+def test_the_run_that_carried_out_the_last_attempt_is_known(bench):
+    queue, worker, other = bench.queue(), bench.worker(), bench.worker()
+    (job,) = put(queue, "t")
+
+    def run():
+        return queue.admin().show(job).run
+
+    worker.take()
+    assert run() is None
+    worker.settle(job, Retry(error="x", delay=0, run="one"))
+    assert run() == "one"
+    worker.take()
+    worker.settle(job, Released())
+    assert run() == "one"
+    worker.take()
+    worker.crash()
+    other.look_after_others()
+    assert run() is None  # nobody has said so
+    for outcome in (Dead(error="x", run="two"), Cancelled(run="three"), Done(run="four")):
+        other.take()
+        other.settle(job, outcome)
+        assert run() == outcome.run
+        if not isinstance(outcome, Done):
+            queue.admin().retry(job)
+
+
 def test_outcomes_of_the_one_who_carries_jobs_out_are_what_the_queue_says_afterwards(real):
     queue = real.queue()
 
@@ -575,6 +602,104 @@ def test_a_worker_that_drains_waits_for_a_limit_that_another_one_has(real):
 
     trio.run(main)
     assert seen == [second]
+
+
+# --- recurring --------------------------------------------------------------------------------------------------------
+
+
+def minutely(now):
+    return now // 60 * 60
+
+
+def drained(queue, recurring):
+    """Tasks of the jobs that a worker finds and does."""
+    seen = []
+
+    async def handle(job, _lease):
+        seen.append((job.task, job.args))
+        return Done()
+
+    async def main():
+        with trio.fail_after(PATIENCE):
+            await queue.serve(handle, allowance=Allowance(slots=2), stop=trio.Event(), drain=True, recurring=recurring)
+
+    trio.run(main)
+    return seen
+
+
+def test_of_a_recurring_task_one_job_is_stored_for_each_moment_and_of_missed_ones_for_the_last(bench):
+    queue, recurring = bench.queue(), [Recurring(task="r", latest=minutely)]
+
+    assert drained(queue, recurring) == []  # it is seen for the first time
+    bench.clock.now += 60
+    assert drained(queue, recurring) == [("r", {})]
+    assert drained(queue, recurring) == []
+    bench.clock.now += 300
+    assert drained(queue, recurring) == [("r", {})]
+    assert drained(queue, recurring) == []
+    queue.enqueue([NewJob(task="r", unique="recurring r", delay=90)])  # as one that waits for its next attempt
+    bench.clock.now += 60
+    assert drained(queue, recurring) == []
+    bench.clock.now += 60
+    assert drained(queue, recurring) == [("r", {})]
+    assert drained(queue, recurring) == []
+
+
+def test_a_clock_that_is_set_back_repeats_no_moment_unless_it_was_wrong_by_hours(bench):
+    queue, recurring = bench.queue(), [Recurring(task="r", latest=minutely)]
+    drained(queue, recurring)
+    bench.clock.now += HOUR
+    assert drained(queue, recurring) == [("r", {})]
+    bench.clock.now -= HOUR - 60
+    assert drained(queue, recurring) == []
+    bench.clock.now += HOUR
+    assert drained(queue, recurring) == [("r", {})]
+
+    bench.clock.now += 24 * HOUR
+    assert drained(queue, recurring) == [("r", {})]
+    bench.clock.now -= 24 * HOUR
+    assert drained(queue, recurring) == []
+    bench.clock.now += 60
+    assert drained(queue, recurring) == [("r", {})]
+
+
+def test_workers_that_look_at_the_same_moments_store_one_job_for_each(bench, monkeypatch):
+    monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", 0.01)
+    queue, seen = bench.queue(), []
+
+    async def main():
+        stop = trio.Event()
+        send, receive = trio.open_memory_channel[str](99)
+
+        async def handle(job, _lease):
+            await send.send(job.task)
+            return Done()
+
+        def never(_now):
+            raise ValueError("no such day")
+
+        recurring = [Recurring(task="never", latest=never), Recurring(task="r", latest=minutely)]
+        serve = partial(queue.serve, handle, allowance=Allowance(slots=2), stop=stop, recurring=recurring)
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                for _ in range(3):
+                    nursery.start_soon(serve)
+                await trio.sleep(0.05)
+                for _ in range(5):
+                    bench.clock.now += 60
+                    seen.append(await receive.receive())
+                    await trio.sleep(0.03)  # in which another one might store it again
+                stop.set()
+        send.close()
+        seen.extend([task async for task in receive])
+
+    trio.run(main)
+    assert seen == ["r"] * 5
+    assert len(queue.admin().find()) == 5
+    assert (
+        sorted(bench.troubles)
+        == ["when never recurs cannot be told, and it does not any more: ValueError('no such day')"] * 3
+    )
 
 
 # --- any order --------------------------------------------------------------------------------------------------------

@@ -17,10 +17,26 @@ from support.queues import SetClock, SqliteBench
 from taskrun.jobqueue import sqlite_file, sqlite_schema, sqlite_store
 from taskrun.jobqueue.backoff import back_off
 from taskrun.jobqueue.sqlite import SqliteQueue
-from taskrun.jobqueue.values import Allowance, Done, JobState, NewJob, QueueBusy, QueueRefused, QueueUnwritable, Stored
+from taskrun.jobqueue.values import (
+    Allowance,
+    Done,
+    Duplicate,
+    JobState,
+    NewJob,
+    QueueBusy,
+    QueueRefused,
+    QueueUnwritable,
+    Stored,
+)
 from taskrun.model import UsageError
 
 PATIENCE = 30.0  # seconds; only what hangs takes so long
+VERSION_1 = os.path.join(os.path.dirname(os.path.dirname(__file__)), "fixtures", "jobqueue", "version-1.sql")
+SAME_SCHEMA = (
+    "SELECT name, type, \"notnull\", dflt_value, pk FROM pragma_table_info('taskrun_job') ORDER BY name",
+    "SELECT name, type FROM pragma_table_info('taskrun_recurring')",
+    "SELECT type, name FROM sqlite_master WHERE name LIKE 'taskrun%' ORDER BY name",
+)
 
 
 @pytest.fixture
@@ -32,6 +48,13 @@ def bench(tmp_path):
 
 def opened(path, **keys):
     return contextlib.closing(sqlite3.connect(path, **keys))
+
+
+def made(path):
+    queue = SqliteQueue(path)
+    queue.enqueue([NewJob(task="t")])
+    queue.close()
+    return path
 
 
 def digest(path):
@@ -96,6 +119,42 @@ def test_a_file_of_an_older_version_is_brought_up_to_date_and_keeps_its_jobs(ben
     assert queue.admin().show(job.id).task == "t"
     with opened(bench.path) as database:
         assert database.execute("SELECT version, colour FROM taskrun_queue, taskrun_job").fetchall() == [(3, None)]
+
+
+def test_a_file_of_version_1_is_brought_up_to_date_with_all_that_is_in_it(bench, tmp_path):
+    """It was written by the taskrun whose queue had that version."""
+    with open(VERSION_1, encoding="utf-8") as file, opened(bench.path) as old:
+        old.execute("PRAGMA journal_mode = WAL")
+        old.executescript(file.read())
+        before = old.execute("SELECT * FROM taskrun_job ORDER BY id").fetchall()
+        columns = ", ".join(row[1] for row in old.execute("PRAGMA table_info(taskrun_job)"))
+    queue, worker = bench.queue(), bench.worker()
+
+    records = {record.id: (str(record.state), record.attempt) for record in queue.admin().find()}
+    assert records == {
+        1: ("done", 1),
+        2: ("delayed", 1),
+        3: ("delayed", 0),
+        4: ("dead", 1),
+        5: ("running", 1),
+        6: ("ready", 0),
+        7: ("cancelled", 0),
+    }
+    with opened(bench.path) as now, opened(made(str(tmp_path / "new.db"))) as new:
+        assert now.execute(f"SELECT {columns} FROM taskrun_job ORDER BY id").fetchall() == before
+        assert now.execute("SELECT version FROM taskrun_queue").fetchall() == [(sqlite_schema.VERSION,)]
+        for query in SAME_SCHEMA:
+            assert now.execute(query).fetchall() == new.execute(query).fetchall()
+
+    assert worker.look_after_others() == [5]
+    bench.clock.now += 100
+    assert [claim.id for claim in worker.take(9)] == [2, 3, 5, 6]
+    assert worker.settle(2, Done(run="r1"))
+    assert queue.admin().show(2).run == "r1"
+    assert queue.enqueue([NewJob(task="t", unique="k"), NewJob(task="t", unique="running")]) == [
+        Stored(id=8),
+        Duplicate(id=5),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["nfs4", "cifs"])
