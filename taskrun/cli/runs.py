@@ -32,9 +32,11 @@ def command(file: str | None, *, as_json: bool, kill: bool) -> int:
 
     if kill and as_json:
         raise click.UsageError("--kill lists no runs: it goes without --json")
-    records = list_runs(state_folder(file), os.environ)[::-1]
+    state = state_folder(file)
+    records = list_runs(state, os.environ)[::-1]
     if kill:
-        return _kill([record.summary for record in records])
+        every = [*records, *list_runs(state, os.environ, jobs=True)]
+        return _kill([record.summary for record in every])
     alive = _alive([record.summary for record in records])
     if as_json:
         from taskrun.cli.list import to_json

@@ -4,6 +4,7 @@ STATE/
   .gitignore            `*`
   history.json          how long tasks took
   checkpoints/          what tasks saved half-way
+  jobs/                 the same once more, for the runs by which a queue worker carried jobs out
   runs/latest           a link to the newest run
   runs/<id>/            mode 0700
     run.json            what was asked for, by which process; at the end how it went
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from taskrun.config import Project
 
 RUNS = "runs"
+JOBS = "jobs"
 LOGS = "logs"
 EVENTS = "events.jsonl"
 INDEX = "logs.index"

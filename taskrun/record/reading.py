@@ -157,14 +157,18 @@ def read_log(folder: str, log: str) -> Iterator[tuple[str, bytes]]:
     return LogFile(folder, os.path.basename(log), index).pieces()
 
 
-def list_runs(state_dir: str, environ: Mapping[str, str]) -> list[RunRecord]:
-    """The runs of a project, oldest first, wherever they were recorded."""
-    found = [
+def list_runs(state_dir: str, environ: Mapping[str, str], *, jobs: bool = False) -> list[RunRecord]:
+    """The runs of a project, oldest first, wherever they were recorded; or those that carried jobs out."""
+    found = _known(os.path.join(state_dir, places.JOBS) if jobs else state_dir, environ)
+    return [RunRecord(path) for _, path in sorted(found)]
+
+
+def _known(state_dir: str, environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
         (run_id, os.path.join(root, places.RUNS, run_id))
         for root in places.state_roots(state_dir, environ)
         for run_id in pruning.run_ids(os.path.join(root, places.RUNS))
     ]
-    return [RunRecord(path) for _, path in sorted(found)]
 
 
 def open_run(state_dir: str, which: str, environ: Mapping[str, str]) -> RunRecord:
@@ -172,21 +176,18 @@ def open_run(state_dir: str, which: str, environ: Mapping[str, str]) -> RunRecor
 
     Args:
         state_dir: The project's state folder, absolute.
-        which: Its id, the beginning of it, the end after the last ``-``, or ``"latest"``.
+        which: Its id, the beginning of it, the end after the last ``-``, or ``"latest"``, which is none of a job.
         environ: For where else it may be.
 
     Raises:
         NothingMatched: There is no such run, or more than one.
     """
-    known = [
-        (run_id, os.path.join(root, places.RUNS, run_id))
-        for root in places.state_roots(state_dir, environ)
-        for run_id in pruning.run_ids(os.path.join(root, places.RUNS))
-    ]
-    if not known:
-        raise NothingMatched("no run is recorded yet")
-    if which == places.LATEST:
+    known = _known(state_dir, environ)
+    if known and which == places.LATEST:
         return RunRecord(max(known)[1])
+    known += _known(os.path.join(state_dir, places.JOBS), environ)
+    if not known or which == places.LATEST:
+        raise NothingMatched("no run is recorded yet")
     found = [path for run_id, path in known if run_id == which]
     found = found or [path for run_id, path in known if run_id.startswith(which) or run_id.rpartition("-")[2] == which]
     if len(found) == 1:

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from taskrun.run.prepare import Prepared
     from taskrun.run.setting import Setting
 
-_JOBS = "jobs"  # the folder, beside the runs that somebody started, of the runs that carried out jobs
-_KEPT = 500  # of these; the queue keeps what is known of a job for longer
+_KEPT = 500  # records of runs that carried jobs out; the queue keeps what is known of a job for longer
 
 
 class WorkerOptions(Value, frozen=True, kw_only=True):
@@ -67,7 +66,7 @@ def make_worker_setting(options: WorkerOptions) -> WorkerSetting:
 
     from taskrun.jobqueue.opening import make_place
     from taskrun.jobqueue.recurrence import recurring_of
-    from taskrun.record.places import new_run_id, state_folder
+    from taskrun.record.places import JOBS, new_run_id, state_folder
     from taskrun.run.prepare import affordable, fewer_jobs, prepare
     from taskrun.run.setting import Setting, ShellReader
 
@@ -85,7 +84,7 @@ def make_worker_setting(options: WorkerOptions) -> WorkerSetting:
         environ=environ,
         prepared=prepared,
         selection=None,
-        state=os.path.join(state_folder(project, environ), _JOBS),
+        state=os.path.join(state_folder(project, environ), JOBS),
         keep=max(_KEPT, project.run.keep_runs),
         durable=False,  # it would wait for the disk with every job, and all others with it
         shell=shell,
