@@ -252,6 +252,16 @@ def test_wide_tasks_have_their_slots_and_no_more_run_beside_them(project, jobs):
     assert [jobs.show(job).attempt for job in ids] == [1] * 6
 
 
+def test_a_task_that_recurs_is_stored_once_for_all_workers(project, jobs):
+    project.tasks("[tasks.beat]\nevery = '1s'\nshell = 'echo beat >> beats'\n")
+    workers = [project.start("worker") for _ in range(2)]
+    wait_until(lambda: len(jobs.states()) >= 2, "it has recurred")
+    for worker in workers:
+        worker.signal(signal.SIGTERM).finish().succeeds()
+    dues = [record.enqueued_at for record in jobs.engine.admin().find()]
+    assert len({int(due) for due in dues}) == len(dues)
+
+
 # --- its end ----------------------------------------------------------------------------------------------------------
 
 

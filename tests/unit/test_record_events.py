@@ -40,6 +40,11 @@ EXAMPLES: list[events.AnyEvent] = [
         )
     ),
     events.RunEnd(exit_status=0, counts={"failed": 1}, first_cause="t", leaked=LEFT),
+    events.WorkerStart(taskrun="0.1", file="f", argv=("a",), cwd="/", queue="/q", slots=2, tasks=("t",), pid=5),
+    events.JobStart(job=7, task="t", attempt=1, max_attempts=3, carried_by="r2"),
+    events.JobEnd(job=7, task="t", attempt=1, max_attempts=3, outcome="retry", error="exit 3", elapsed=0.5),
+    events.WorkerStopping(reason="SIGTERM", running=2),
+    events.WorkerEnd(exit_status=0, elapsed=1.5, jobs={"done": 2}, leaked=LEFT),
 ]
 
 
