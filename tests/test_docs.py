@@ -120,7 +120,11 @@ def test_the_reference_has_every_option_of_every_command(name: str):
     assert section, f"there is no section on `taskrun {name}`"
     command = cli.get_command(click.Context(cli), name)
     assert command is not None
-    for option in (parameter for parameter in command.params if isinstance(parameter, click.Option)):
+    below = command.commands.values() if isinstance(command, click.Group) else ()
+    for each in below:
+        assert f"`{each.name}`" in section[1], f"`taskrun {name} {each.name}` is not in its section"
+    parameters = [parameter for each in (command, *below) for parameter in each.params]
+    for option in (parameter for parameter in parameters if isinstance(parameter, click.Option)):
         for word in option.opts + option.secondary_opts:
             named = re.search(rf"(?<![\w-]){re.escape(word)}(?![\w-])", section[1])
             assert named or (word == "--file" and "-f FILE" in section[1]), f"{word} is not in the section on {name}"

@@ -33,6 +33,7 @@ COMMANDS = {
     "logs": ("logs", "Show what tasks of a recorded run wrote."),
     "enqueue": ("enqueue", "Store a job for workers."),
     "worker": ("worker", "Take jobs from the queue and run them."),
+    "jobs": ("jobs", "Look at jobs, retry and cancel them."),
     "completion": ("completion", "Print the shell's completion script."),
 }
 

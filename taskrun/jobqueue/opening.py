@@ -25,12 +25,17 @@ def location_of(project: Project, environ: Mapping[str, str]) -> str:
     Returns:
         An absolute path, or the address of a server.
     """
-    named = environ.get("TASKRUN_QUEUE") or project.run.queue
-    if named is None:
-        from taskrun.record.places import state_folder
+    from taskrun.record.places import state_folder
 
-        return os.path.join(state_folder(project, environ), FILE)
-    return named if "://" in named else os.path.join(project.root, os.path.expanduser(named))
+    return located(project.root, state_folder(project, environ), project.run.queue, environ)
+
+
+def located(root: str, state: str, named: str | None, environ: Mapping[str, str]) -> str:
+    """As ``location_of``, from its parts: the file's folder, that of the records, and what `[run] queue` says."""
+    named = environ.get("TASKRUN_QUEUE") or named
+    if not named:
+        return os.path.join(state, FILE)
+    return named if "://" in named else os.path.join(root, os.path.expanduser(named))
 
 
 def make_place(project: Project, environ: Mapping[str, str]) -> str:

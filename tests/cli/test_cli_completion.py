@@ -64,6 +64,15 @@ def test_tasks_and_keys_for_run(project):
     assert offered(project, "taskrun run -j 4 pro") == ["probe"]
 
 
+def test_tasks_and_keys_for_a_job_and_what_there_is_to_do_with_jobs(project):
+    project.tasks(TASKS)
+    assert offered(project, "taskrun enqueue p") == ["probe", "pack"]
+    assert offered(project, "taskrun enqueue probe target=") == ["staging", "production"]
+    assert offered(project, "taskrun jobs s") == ["show", "stats"]
+    assert offered(project, "taskrun jobs list --state d") == ["delayed", "done", "dead"]
+    assert offered(project, "taskrun jobs list --task p") == ["probe", "pack"]
+
+
 @pytest.mark.parametrize("command", ["graph", "check", "logs"])
 def test_tasks_without_keys_for_other_commands(project, command):
     assert offered(project.tasks(TASKS), f"taskrun {command} ") == ["probe", "pack"]
