@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from taskrun.model import ResourceError, UsageError
+from taskrun.model import ResourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -63,15 +63,21 @@ def is_server(location: str) -> bool:
 
 
 def shown(location: str) -> str:
-    """A place as it may be shown and recorded: without a password."""
+    """A place as it may be shown and recorded: without a password, also where it was not written as it should be."""
     if not is_server(location):
         return location
     from urllib.parse import urlsplit, urlunsplit
 
-    parts = urlsplit(location)
+    try:
+        parts = urlsplit(location)
+        is_clear = parts.port is None or bool(parts.port)  # "//user:pa/ss@host" has a port that is none
+    except ValueError:
+        is_clear = False
+    if not is_clear or "@" in parts.path + parts.query + parts.fragment:
+        return "postgresql://..."
     user, at, host = parts.netloc.rpartition("@")
-    query = "&".join(each for each in parts.query.split("&") if not each.startswith("password="))
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query))
+    query = "&".join(each for each in parts.query.split("&") if each.startswith(("host=", "port=", "dbname=", "user=")))
+    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}{at}{host}", query=query, fragment=""))
 
 
 def open_queue(location: str, *, trouble: Callable[[str], None] = lambda _message: None) -> QueueEngine:
@@ -85,7 +91,12 @@ def open_queue(location: str, *, trouble: Callable[[str], None] = lambda _messag
         UsageError: Nothing here can keep a queue there.
     """
     if is_server(location):
-        raise UsageError("a queue on PostgreSQL is not carried out by this version of taskrun")
+        from taskrun.jobqueue.postgres_address import need_libraries
+
+        need_libraries()
+        from taskrun.jobqueue.postgres import PostgresQueue
+
+        return PostgresQueue(location, trouble=trouble)
     from taskrun.jobqueue.sqlite import SqliteQueue
 
     return SqliteQueue(location, trouble=trouble)

@@ -487,7 +487,7 @@ def test_a_worker_that_is_cancelled_gives_its_jobs_back(real):
 
 
 def test_an_idle_worker_is_woken_and_needs_no_look_of_its_own(real, monkeypatch):
-    monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", 10 * PATIENCE)
+    real.look_every(monkeypatch, 10 * PATIENCE)
     queue, seen = real.queue(), []
 
     async def main():
@@ -512,8 +512,8 @@ def test_an_idle_worker_is_woken_and_needs_no_look_of_its_own(real, monkeypatch)
 
 
 def test_a_wake_that_is_lost_and_a_clock_that_is_set_are_noticed_by_looking(bench, monkeypatch):
-    monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", 0.1)
-    monkeypatch.setattr("taskrun.jobqueue.presence.ring", lambda _folder: None)
+    bench.look_every(monkeypatch, 0.1)
+    bench.lose_wakes(monkeypatch)
     queue, stop = bench.queue(), trio.Event()
 
     async def main():
@@ -541,9 +541,9 @@ def test_a_wake_that_is_lost_and_a_clock_that_is_set_are_noticed_by_looking(benc
 
 @pytest.mark.parametrize("freed_by", ["settling", "retrying", "unblocking"])
 def test_a_worker_that_waits_for_what_another_one_frees_or_offers_is_woken_by_it(real, monkeypatch, freed_by):
-    if not real.shares_limits:
-        pytest.skip("its workers look by themselves")
-    monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", 10 * PATIENCE)
+    if freed_by == "settling" and not real.shares_limits:
+        pytest.skip("its limits are each worker's own")
+    real.look_every(monkeypatch, 10 * PATIENCE)
     queue = real.queue()
     (first,) = put(queue, "both" if freed_by == "settling" else "cpu")
     match freed_by:
@@ -804,7 +804,7 @@ class Interleavings(RuleBasedStateMachine):
         assert all(model.attempt <= model.most for model in self.jobs.values())
 
     def free(self, who, name):
-        """Of a worker's slots or pool, or of the limit of all of them."""
+        """Of a worker's slots or pool, or of the limit of all of them, where the engine shares limits."""
         running = [model for model in self.jobs.values() if model.state == "running"]
         here = [model.task for model in running if model.worker == who]
         match name:
@@ -812,7 +812,8 @@ class Interleavings(RuleBasedStateMachine):
                 return 3 - sum(3 if task == "wide" else 1 for task in here)
             case "pool":
                 return 1 - here.count("pool")
-        return 2 - sum({"one": 1, "both": 2}.get(model.task, 0) for model in running)
+        limited = [model.task for model in running] if self.bench.shares_limits else here
+        return 2 - sum({"one": 1, "both": 2}.get(task, 0) for task in limited)
 
     @precondition(lambda self: any(worker.held for worker in self.workers))
     @rule(

@@ -7,6 +7,8 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from support.postgres_bench import PostgresBench
+
 from taskrun.jobqueue.presence import Presence
 from taskrun.jobqueue.sqlite import SqliteQueue
 from taskrun.jobqueue.sqlite_claims import Settlement
@@ -14,6 +16,8 @@ from taskrun.jobqueue.sqlite_store import WorkerStore
 from taskrun.jobqueue.values import Allowance
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taskrun.jobqueue.sqlite_claims import Claim
     from taskrun.jobqueue.values import JobOutcome
 
@@ -22,7 +26,18 @@ class SetClock:
     """A wall clock that stands where it was put."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
-        self.now = now
+        self._now = now
+        self.watchers: list[Callable[[float], None]] = []  # told where it is put
+
+    @property
+    def now(self) -> float:
+        return self._now
+
+    @now.setter
+    def now(self, moment: float) -> None:
+        self._now = moment
+        for watcher in self.watchers:
+            watcher(moment)
 
     def __call__(self) -> float:
         return self.now
@@ -111,6 +126,12 @@ class SqliteBench:
         self._workers.append(worker)
         return worker
 
+    def look_every(self, monkeypatch, seconds: float) -> None:
+        monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", seconds)
+
+    def lose_wakes(self, monkeypatch) -> None:
+        monkeypatch.setattr("taskrun.jobqueue.presence.ring", lambda _folder: None)
+
     def close(self) -> None:
         for worker in self._workers:
             worker.close()
@@ -118,4 +139,4 @@ class SqliteBench:
             queue.close()
 
 
-BENCHES = {"sqlite": SqliteBench}
+BENCHES = {"sqlite": SqliteBench, "postgres": PostgresBench}

@@ -1,0 +1,264 @@
+"""What a worker does to jobs on a PostgreSQL server: it takes them, settles them, and gives back those of dead workers.
+
+All of it within transactions that somebody else begins and commits. procrastinate hands a job out and is told how it
+ended; what is known beside that changes in the same transaction. A claim is known by its worker and its number, which
+only ever rises, also where an attempt is given back and does not count.
+
+Whoever changes a job locks procrastinate's row first and ours afterwards, several in the order of their ids: so do
+workers that take jobs, and two that want the same never wait for each other.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from procrastinate.jobs import Status
+
+from taskrun.jobqueue.postgres_endings import Ending, ending, ending_with_worker
+from taskrun.jobqueue.postgres_library import Library
+from taskrun.jobqueue.sqlite_claims import Claim
+from taskrun.jobqueue.values import JobState
+from taskrun.model import Value
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Collection, Iterable, Sequence
+
+    from psycopg import Connection
+
+    from taskrun.jobqueue.sqlite_claims import Settlement
+
+# The first jobs of each task of which any is ready: from one task to the next by the index, and never over all jobs.
+_LOOK: LiteralString = """
+    WITH RECURSIVE kind (task) AS (
+        (SELECT task FROM taskrun_job WHERE state = 'ready' ORDER BY task LIMIT 1)
+        UNION ALL
+        SELECT (SELECT task FROM taskrun_job WHERE state = 'ready' AND task > kind.task ORDER BY task LIMIT 1)
+        FROM kind WHERE kind.task IS NOT NULL
+    )
+    SELECT first.id, kind.task FROM kind
+    CROSS JOIN LATERAL (
+        SELECT id, priority FROM taskrun_job
+        WHERE state = 'ready' AND task = kind.task ORDER BY priority DESC, id LIMIT %s) AS first
+    WHERE kind.task IS NOT NULL ORDER BY first.priority DESC, first.id
+"""
+_DUE_IN = "SELECT extract(epoch FROM min(due_at) - now())::float8 FROM taskrun_job WHERE state = 'delayed'"
+_COMING = """
+    SELECT DISTINCT task FROM taskrun_job WHERE state = 'ready' OR state = 'delayed' AND attempt > 0
+"""
+_MINE = "SELECT id, claim, cancelling FROM taskrun_job WHERE state = 'running' AND worker = %s"
+_DUE = "SELECT id FROM taskrun_job WHERE state = 'delayed' AND due_at <= now() ORDER BY due_at LIMIT %s"
+_PROMOTE = (
+    "UPDATE taskrun_job SET state = 'ready' WHERE id = ANY(%s) AND state = 'delayed' AND due_at <= now() RETURNING id"
+)
+_PROMOTED = 1000  # jobs at once, so that a turn stays short; the next follows at once
+_TAKE = """
+    UPDATE taskrun_job
+    SET state = 'running', worker = %s, attempt = attempt + 1, claim = claim + 1, claimed_at = now(), run = NULL
+    WHERE id = %s AND state = 'ready'
+    RETURNING id, task, args, attempt, max_attempts, priority, extract(epoch FROM enqueued_at)::float8, claim
+"""
+_LOST = "SELECT id FROM taskrun_job WHERE id = ANY(%s) AND state = 'ready' ORDER BY id FOR UPDATE SKIP LOCKED"
+_HELD = """
+    SELECT id, claim, attempt, max_attempts, cancelling FROM taskrun_job
+    WHERE id = ANY(%s) AND state = 'running' AND worker = %s ORDER BY id
+"""
+_SETTLE = """
+    UPDATE taskrun_job
+    SET state = %s, worker = NULL, cancelling = false, settled_at = now(), error = %s, result = %s, run = %s
+    WHERE id = %s
+"""
+_GIVE_BACK = """
+    UPDATE taskrun_job
+    SET state = %s, worker = NULL, cancelling = false, attempt = attempt - %s,
+        due_at = now() + make_interval(secs => %s), error = coalesce(%s, error), run = %s
+    WHERE id = %s RETURNING due_at
+"""
+_UNBLOCK = """
+    UPDATE taskrun_job SET state = CASE WHEN due_at > now() THEN 'delayed' ELSE 'ready' END
+    WHERE state = 'blocked' AND id = ANY(%s) RETURNING id, CASE WHEN due_at > now() THEN due_at END
+"""
+_LONGEST_DELAY = 1e9  # seconds; what adds up to more than a calendar has is of no use to anybody
+_BLOCKED_BY = "SELECT id FROM taskrun_job WHERE state = 'blocked' AND after = %s ORDER BY id"
+_STATUSES = {JobState.DONE: Status.SUCCEEDED, JobState.DEAD: Status.FAILED, JobState.CANCELLED: Status.ABORTED}
+
+
+class Standing(Value, frozen=True, kw_only=True):
+    """How it stands for a worker.
+
+    Attributes:
+        due: Seconds until the next delayed job; ``None``: there is none.
+        running: Number of the claim, by job, of what the server says this worker has.
+        cancelling: Jobs of this worker that somebody has cancelled.
+    """
+
+    due: float | None
+    running: dict[int, int]
+    cancelling: list[int]
+
+
+def standing(connection: Connection[Any], worker: str) -> Standing:
+    """Reads how it stands."""
+    mine = connection.execute(_MINE, (worker,)).fetchall()
+    row = connection.execute(_DUE_IN).fetchone()
+    assert row is not None
+    return Standing(
+        due=row[0],
+        running={job: claim for job, claim, _cancelling in mine},
+        cancelling=[job for job, _claim, cancelling in mine if cancelling],
+    )
+
+
+def candidates(connection: Connection[Any], count: int) -> list[tuple[int, str]]:
+    """Id and task of jobs that could be taken, the first first: of each task up to ``count``."""
+    return connection.execute(_LOOK, (count,)).fetchall()
+
+
+def coming(connection: Connection[Any]) -> list[str]:
+    """Tasks of which a job is ready, or was tried and waits for its next attempt."""
+    return [row[0] for row in connection.execute(_COMING).fetchall()]
+
+
+def promote(connection: Connection[Any]) -> bool:
+    """Makes those ready whose time has come, for good: also if the clock is set back then. Whether there were any."""
+    due = [row[0] for row in connection.execute(_DUE, (_PROMOTED,)).fetchall()]
+    if not due:
+        return False
+    library = Library(connection)
+    library.hold(due)
+    promoted = [row[0] for row in connection.execute(_PROMOTE, (due,)).fetchall()]
+    library.reschedule([(job, None) for job in promoted])
+    return bool(promoted)
+
+
+def take_each(connection: Connection[Any], chosen: Iterable[tuple[int, str]], worker: str, number: int) -> list[Claim]:
+    """Takes a job of each task that is named, mostly the one that was seen; the attempt counts from here.
+
+    Args:
+        connection: Where.
+        chosen: Id and task of each.
+        worker: Its name.
+        number: procrastinate's number of it.
+    """
+    library = Library(connection)
+    claims: list[Claim] = []
+    missed: list[int] = []
+    for job, task in chosen:
+        fetched = library.fetch(task, number)
+        if fetched is None:
+            missed.append(job)
+            continue
+        row = connection.execute(_TAKE, (worker, fetched)).fetchone()
+        if row is None:  # another program has put it there, or back
+            library.finish(fetched, Status.FAILED)
+            continue
+        names = ("id", "task", "payload", "attempt", "max_attempts", "priority", "enqueued_at", "number")
+        claims.append(Claim(**dict(zip(names, row, strict=True))))
+    if missed:
+        _bury_lost(connection, missed)
+    return claims
+
+
+def _bury_lost(connection: Connection[Any], jobs: Sequence[int]) -> None:
+    """Jobs that are ready, and that procrastinate would never hand out, since another program has changed its row."""
+    waiting = [row[0] for row in connection.execute(_LOST, (list(jobs),)).fetchall()]
+    there = Library(connection).untaken(waiting) if waiting else set()
+    error = "another program has taken it from procrastinate's tables, or deleted it there"
+    for job in waiting:
+        if job not in there:
+            _settled(connection, job, Ending(state=JobState.DEAD, error=error), None)
+
+
+def settle(
+    connection: Connection[Any], settlements: Sequence[Settlement], worker: str, chance: random.Random
+) -> list[int]:
+    """Records outcomes. Those of claims that are not this worker's any more change nothing, and are returned."""
+    if not settlements:
+        return []
+    jobs = [each.id for each in settlements]
+    Library(connection).hold(jobs)
+    rows = connection.execute(_HELD, (jobs, worker)).fetchall()
+    held = {(row[0], row[1]): row[2:] for row in rows}
+    fenced = []
+    for each in sorted(settlements, key=lambda settlement: settlement.id):
+        row = held.pop((each.id, each.number), None)
+        if row is None:
+            fenced.append(each.id)
+            continue
+        attempt, most, cancelling = row
+        end(connection, each.id, ending(each.outcome, attempt, most, cancelling=cancelling, chance=chance), each.result)
+    return fenced
+
+
+def give_back(connection: Connection[Any], worker: str, known: Collection[tuple[int, int]] | None) -> list[int]:
+    """Gives jobs of a worker back.
+
+    Args:
+        connection: Where.
+        worker: Its name.
+        known: ``None``: it is dead. Else id and number of the claims that it knows: others are of a commit that took
+            effect though it seemed to fail, and do not count.
+    """
+    rows = connection.execute(_MINE, (worker,)).fetchall()
+    jobs = [job for job, claim, _cancelling in rows if known is None or (job, claim) not in known]
+    if not jobs:
+        return []
+    Library(connection).hold(jobs)
+    for job, _claim, attempt, most, cancelling in connection.execute(_HELD, (jobs, worker)).fetchall():
+        if known is None:
+            end(connection, job, ending_with_worker(attempt, most, cancelling=cancelling), None)
+        else:
+            state = JobState.CANCELLED if cancelling else JobState.READY
+            end(connection, job, Ending(state=state, counts=cancelling), None)
+    return jobs
+
+
+def end(connection: Connection[Any], job: int, how: Ending, result: bytes | None) -> None:
+    """An attempt at a running job has ended."""
+    library = Library(connection)
+    if how.state.settled:
+        library.finish(job, _STATUSES[how.state])
+        _settled(connection, job, how, result)
+        return
+    values = (str(how.state), 0 if how.counts else 1, min(how.delay, _LONGEST_DELAY), how.error, how.run, job)
+    row = connection.execute(_GIVE_BACK, values).fetchone()
+    assert row is not None
+    library.offer_again(job, None if how.state is JobState.READY else row[0])
+    if how.state is JobState.READY:
+        library.notify(job)
+
+
+def _settled(connection: Connection[Any], job: int, how: Ending, result: bytes | None) -> None:
+    connection.execute(_SETTLE, (str(how.state), how.error, result, how.run, job))
+    if how.state is JobState.DONE:
+        _unblock(connection, job)
+    elif how.state is JobState.CANCELLED:
+        cancel_blocked(connection, job)
+
+
+def _unblock(connection: Connection[Any], job: int) -> None:
+    blocked = [row[0] for row in connection.execute(_BLOCKED_BY, (job,)).fetchall()]
+    if blocked:
+        library = Library(connection)
+        library.hold(blocked)
+        library.reschedule(connection.execute(_UNBLOCK, (blocked,)).fetchall())
+        library.notify(blocked[0])
+
+
+def cancel_blocked(connection: Connection[Any], job: int, why: str = "is cancelled") -> int:
+    """Cancels what would come after a job, and what would come after that. How many."""
+    library = Library(connection)
+    count = 0
+    open_ends = [job]
+    while open_ends:
+        first = open_ends.pop()
+        found = [row[0] for row in connection.execute(_BLOCKED_BY, (first,)).fetchall()]
+        library.hold(found)
+        for (blocked,) in connection.execute(_BLOCKED_BY, (first,)).fetchall() if found else ():
+            library.cancel(blocked, running=False)
+            error = f"job {first}, after which it was to come, {why}"
+            connection.execute(_SETTLE, (str(JobState.CANCELLED), error, None, None, blocked))
+            open_ends.append(blocked)
+            count += 1
+        why = "is cancelled"
+    return count

@@ -1,0 +1,143 @@
+"""One connection to a queue's database: opened when needed, and again when it was lost, used by one thread at a time.
+
+It knows nothing of jobs. A connection is not used by a forked child, which opens its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg import errors
+
+from taskrun.jobqueue.postgres_schema import mark_of, prepare
+from taskrun.jobqueue.values import QueueBusy, QueueRefused, QueueUnwritable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from taskrun.jobqueue.postgres_address import Address
+
+PATIENCE = 10.0  # seconds that one waits for others' locks, which are held for milliseconds
+
+_AGAIN = (
+    errors.LockNotAvailable,
+    errors.QueryCanceled,
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.ForeignKeyViolation,  # procrastinate's row of this worker was deleted by others; it is made again
+)
+_GONE = (psycopg.OperationalError, psycopg.InterfaceError)
+_MAY_NOT = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
+_DAMAGED = (errors.DataCorrupted, errors.IndexCorrupted)
+
+
+class PostgresDatabase:
+    """A queue's database.
+
+    Args:
+        address: Of the server.
+        patience: Seconds to wait for another's lock.
+        idle: Seconds after which the server ends a transaction in which nothing happens, so that a program which was
+            stopped amid one holds up nobody for longer.
+    """
+
+    def __init__(self, address: Address, *, patience: float = PATIENCE, idle: float = 30.0) -> None:
+        self.shown = address.shown
+        self._address = address
+        self._settings = {"lock_timeout": patience, "idle_in_transaction_session_timeout": idle}
+        self._lock = threading.Lock()
+        self._connection: psycopg.Connection[Any] | None = None
+        self._process = 0  # that opened the connection
+        self._prepared = False
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[psycopg.Connection[Any]]:
+        """A connection for single statements, each its own transaction."""
+        with self._lock, self._explained():
+            yield self._open()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[psycopg.Connection[Any]]:
+        """A transaction, committed at the end and rolled back by any exception."""
+        with self._lock, self._explained():
+            connection = self._open()
+            with connection.transaction():
+                yield connection
+
+    @property
+    def descriptor(self) -> int | None:
+        """Of the connection; ``None``: there is none."""
+        connection = self._connection
+        return None if connection is None or connection.closed else connection.fileno()
+
+    def mark(self) -> str | None:
+        """What distinguishes this queue from all others."""
+        with self.reading() as connection:
+            return mark_of(connection)
+
+    def close(self) -> None:
+        """Closes the connection; the next use opens another."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            if self._process == os.getpid():  # else it is the parent's: to say goodbye would end the parent's
+                self._connection.close()
+            self._connection = None
+
+    def _open(self) -> psycopg.Connection[Any]:
+        if self._connection is not None and (self._connection.closed or self._process != os.getpid()):
+            self._close()
+        if self._connection is None:
+            connection = psycopg.Connection.connect(**self._address.parameters, autocommit=True)
+            try:
+                for name, seconds in self._settings.items():
+                    connection.execute("SELECT set_config(%s, %s, false)", (name, str(int(seconds * 1000))))
+                if not self._prepared:
+                    prepare(connection, self.shown)
+                    self._prepared = True
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._process = connection, os.getpid()
+        return self._connection
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Turns the server's and the driver's errors into ours, and lets go of a connection that is lost."""
+        try:
+            yield
+        except psycopg.Error as error:
+            if isinstance(error, _GONE) and not isinstance(error, _AGAIN):
+                with contextlib.suppress(psycopg.Error):
+                    self._close()
+            raise self.explain(error) from None  # its own text is in ours
+
+    def explain(self, error: psycopg.Error) -> Exception:
+        """What an error means for the queue; a mistake of ours stays what it is."""
+        said = self._without_secrets(str(error))
+        if isinstance(error, _AGAIN):
+            return QueueBusy(f"the queue {self.shown} is held by another program ({said})")
+        if isinstance(error, errors.DiskFull):
+            return QueueUnwritable(f"the disk of the queue {self.shown} is full")
+        if isinstance(error, _DAMAGED):
+            return QueueRefused(f"the queue {self.shown} is damaged ({said}); nothing was changed")
+        if isinstance(error, _MAY_NOT):
+            return QueueUnwritable(f"the queue {self.shown} cannot be written: {said}")
+        if isinstance(error, _GONE):
+            return QueueUnwritable(f"the queue {self.shown} cannot be reached: {said}")
+        return error
+
+    def _without_secrets(self, said: str) -> str:
+        """The first line: what follows repeats it, or quotes the statement."""
+        line = said.strip().partition("\n")[0]
+        for name in ("password", "sslpassword"):
+            secret = self._address.parameters.get(name)
+            if secret:
+                line = line.replace(str(secret), "...")
+        return line
