@@ -170,7 +170,7 @@ def hit(pid: int, number: int) -> None:
 
 def make_due(jobs: Jobs) -> None:
     """Back-offs take seconds, and waiting for them shows nothing."""
-    with contextlib.closing(sqlite3.connect(jobs.project.path / ".taskrun" / "queue.db", timeout=10)) as database:
-        with database:
-            database.execute("UPDATE taskrun_job SET due_at = 0 WHERE state = 'delayed'")
+    path = jobs.project.path / ".taskrun" / "queue.db"
+    with contextlib.closing(sqlite3.connect(path, timeout=10)) as database, database:
+        database.execute("UPDATE taskrun_job SET due_at = 0 WHERE state = 'delayed'")
     jobs.engine.wake()
