@@ -22,7 +22,7 @@ PAGES = sorted(
         *ROOT.glob("*.md"),
         *ROOT.glob("docs/tutorial.md"),
         *ROOT.glob("docs/howto/*.md"),
-        *ROOT.glob("docs/examples/*.md"),
+        *ROOT.glob("docs/examples/**/*.md"),
         *ROOT.glob("docs/reference/*.md"),
     ]
 )

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
+from support.project import ProjectDir
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "docs/examples"
 
@@ -112,6 +118,54 @@ def test_a_worker_is_stopped_by_a_message_by_being_asked_and_by_force(tmp_path: 
     ]
 
 
+def test_two_workers_make_the_thumbnails_of_a_web_application(tmp_path: Path):
+    image = pytest.importorskip("PIL.Image")
+    with ProjectDir(tmp_path) as project:
+        _serve_pictures(project, image)
+
+
+def _serve_pictures(project: ProjectDir, image) -> None:
+    for path in (EXAMPLES / "image_service").iterdir():
+        if path.is_file():
+            project.write(path.name, path.read_bytes())
+    project.taskrun("check").succeeds()
+    service = project.launch(sys.executable, "service.py", "0")
+    address = service.wait_for("\n").stdout.strip()
+    workers = [project.start("worker", "-j", "2", "--output", "none") for _ in range(2)]
+    for number in range(1, 9):
+        data = io.BytesIO()
+        image.new("RGB", (80, 60), (number, 100, 200)).save(data, "PNG")
+        assert fetch(f"{address}/pictures?name={number}.png", data.getvalue()) == {"picture": number, "job": number}
+    assert fetch(f"{address}/pictures?name=broken.png", b"not a picture") == {"picture": 9, "job": 9}
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        fetch(f"{address}/pictures", b"no name")
+
+    deadline = time.monotonic() + 60
+    while any(fetch(f"{address}/pictures/{number}")["thumbnail"] is None for number in range(1, 10)):
+        assert time.monotonic() < deadline, project.taskrun("jobs", "list").stdout
+        time.sleep(0.02)
+    assert fetch(f"{address}/pictures/3") == {"name": "3.png", "thumbnail": "64 x 48"}
+    assert fetch(f"{address}/pictures/9") == {"name": "broken.png", "thumbnail": "no picture"}
+    with urllib.request.urlopen(f"{address}/pictures/8/thumbnail", timeout=20) as answer, image.open(answer) as picture:
+        assert (picture.size, picture.getpixel((0, 0))) == ((64, 48), (8, 100, 200))
+
+    for worker in workers:
+        worker.signal(signal.SIGTERM)
+    for worker in workers:
+        worker.finish().succeeds()
+    service.kill()
+    jobs = project.taskrun("jobs", "list", "--json").succeeds().json()
+    assert [(job["id"], job["state"], job["args"]) for job in jobs] == [
+        (number, "done", {"picture": number}) for number in range(9, 0, -1)
+    ]
+    project.expect_nothing_left()
+
+
+def fetch(url: str, data: bytes | None = None):
+    with urllib.request.urlopen(url, data, timeout=20) as answer:
+        return json.load(answer)
+
+
 def test_the_readme_of_the_examples_names_them_all():
     page = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert set(re.findall(r"\]\((\w+\.py)\)", page)) == {path.name for path in EXAMPLES.glob("*.py")}
@@ -135,5 +189,5 @@ def test_pyright_finds_nothing_in_the_examples(tmp_path: Path):
         found = json.loads(done.stdout)
     except ValueError:
         pytest.skip(f"pyright does not run here: {done.stderr[-200:]}")  # it fetches a Node of its own
-    assert found["summary"]["filesAnalyzed"] == len(list(EXAMPLES.glob("*.py")))
+    assert found["summary"]["filesAnalyzed"] == len(list(EXAMPLES.rglob("*.py")))
     assert found["generalDiagnostics"] == []
