@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from taskrun.config.project import PoolSpec
     from taskrun.config.source import Path, SourceFile
 
-OURS = frozenset(f"TASKRUN_{name}" for name in ("RUN", "TASK", "ATTEMPT", "SLOTS", "MARK", "PROGRESS"))
+OURS = frozenset(f"TASKRUN_{name}" for name in ("RUN", "JOB", "TASK", "ATTEMPT", "SLOTS", "MARK", "PROGRESS"))
 """Variables that taskrun sets for every task, and that nobody else may."""
 
 _CLOCKS = frozenset({"timeout", "start", "idle", "stall"})

@@ -94,6 +94,8 @@ class Environments:
     def _finished(self, environ: dict[str, str], *, interactive: bool) -> dict[str, str]:
         """Add what every task sees. Settings of the user's stay as they are."""
         environ = {**environ, "TASKRUN_RUN": self._request.run_id}
+        if self._request.job is not None:
+            environ["TASKRUN_JOB"] = str(self._request.job)
         environ.setdefault("PYTHONUNBUFFERED", "1")
         # An interactive task has the terminal itself, and can see that.
         if self._request.colour and not interactive and not environ.get("NO_COLOR"):

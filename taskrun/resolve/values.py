@@ -27,6 +27,7 @@ class Request(Value, frozen=True, kw_only=True):
         limits: ``--limit`` overrides.
         colour: Whether the runner's own output is coloured.
         dry: `{ shell }` sources are not run: they yield a visible placeholder.
+        job: Id of the queue's job that it carries out; ``None``: of none.
         later: It will be carried out by another process: what environments, commands and files that are missing will
             say is not known.
     """
@@ -42,6 +43,7 @@ class Request(Value, frozen=True, kw_only=True):
     limits: dict[str, int] = msgspec.field(default_factory=dict)
     colour: bool = False
     dry: bool = False
+    job: int | None = None
     later: bool = False
 
 

@@ -191,6 +191,7 @@ class Carrier:
             base.request,
             targets=(job.task,),
             assignments=assignments,
+            job=job.id,
             run_id=run_id,
             run_folder=os.path.join(self._setting.state, RUNS, run_id),
             jobs=cost.slots,

@@ -143,6 +143,24 @@ def test_a_job_brings_what_its_task_needs_and_tidies_up(project, jobs):
     assert (jobs.state(job), jobs.state(group)) == ("dead", "done")
 
 
+def test_a_task_sees_its_jobs_id_at_each_attempt_also_in_a_pool(project, jobs):
+    project.write("calls.py", "import os\ndef job():\n    return os.environ.get('TASKRUN_JOB')\n")
+    project.tasks("""
+        [pools.crew]
+        size = 1
+        [tasks.program]
+        shell = "test $TASKRUN_JOB = 1; test -e tried || { : > tried; exit 1; }"
+        retry.attempts = 2
+        [tasks.call]
+        python = "calls:job"
+        pool = "crew"
+    """)
+    ids = jobs.add_many("program", "call", "call")
+    drain(project, "-j", "1").succeeds()
+    assert [jobs.show(job).attempt for job in ids] == [1, 1, 1]
+    assert [jobs.result(job) for job in ids] == [None, "2", "3"]
+
+
 def test_a_dependency_that_fails_is_named_in_the_jobs_error(project, jobs):
     project.tasks("[tasks.a]\nshell = 'exit 7'\n[tasks.b]\nneeds = ['a']\nrun = ['true']\n")
     job = jobs.add("b", job={"max_attempts": 1})
