@@ -19,6 +19,7 @@ from taskrun.host.orphans import Orphans
 from taskrun.host.start import HostStart, exec_host
 from taskrun.host.system import current_platform
 from taskrun.link.conversation import Conversation
+from taskrun.link.environments import Environments
 from taskrun.link.process import Process
 from taskrun.link.values import HostLost, TemplateSpec, leftovers, spawn_error, usage
 
@@ -63,7 +64,7 @@ class Link:
         self._number = 0
         self.mark = os.urandom(6).hex()
         self._marks: dict[int, str] = {}
-        self._environ: dict[str, str] | None = None  # what the host was told that environments have in common
+        self._environments = Environments(self._conversation.tell)
         self._templates: list[TemplateSpec] = []
         self._last_words = ""
         self._leftovers: tuple[Leftover, ...] | None = None
@@ -108,7 +109,7 @@ class Link:
         """
         number, mark = self._next()
         fds = [stdout, stderr] if stdin is None else [stdin, stdout, stderr]
-        request = {"argv": list(argv), "env": self._differing(env), "cwd": cwd, "mark": mark}
+        request = {"argv": list(argv), "env": self._environments.differing(env), "cwd": cwd, "mark": mark}
         return await self._start(number, ("spawn", number, request, len(fds)), fds, mark, env.get("PATH"))
 
     async def call(
@@ -134,7 +135,7 @@ class Link:
         number, mark = self._next()
         key = self._declare(template)
         fds = [channel, stdout, stderr] if stdin is None else [channel, stdin, stdout, stderr]
-        request = {"env": self._differing(env), "cwd": cwd, "mark": mark, "stdin": stdin is not None}
+        request = {"env": self._environments.differing(env), "cwd": cwd, "mark": mark, "stdin": stdin is not None}
         return await self._start(number, ("call", number, key, request, len(fds)), fds, mark)
 
     async def inspect(self, template: TemplateSpec, payload: bytes, patience: float) -> bytes:
@@ -167,19 +168,6 @@ class Link:
         log = [] if self._templates_log is None else [self._templates_log]
         self._conversation.tell("template", key, spec, len(log), fds=log)
         return key
-
-    def _differing(self, env: dict[str, str]) -> dict[str, str | None]:
-        """What the host must be told of an environment: what differs from the first one; ``None``: it is not there.
-
-        Environments of a run are alike but for a few variables, and are by far the most of a request.
-        """
-        if self._environ is None:
-            self._environ = dict(env)
-            self._conversation.tell("environ", self._environ)
-        common = self._environ
-        differing: dict[str, str | None] = {name: value for name, value in env.items() if common.get(name) != value}
-        differing.update(dict.fromkeys(common.keys() - env.keys()))
-        return differing
 
     def _next(self) -> tuple[int, str]:
         self._number += 1
