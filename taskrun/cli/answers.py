@@ -56,8 +56,9 @@ def counted(number: int, noun: str) -> str:
 
 def cut(text: str, width: int) -> str:
     """The line, or its beginning and an ellipsis, in at most so many columns."""
-    if width_of(text) <= width:
+    if len(text) <= 4 * width and width_of(text) <= width:
         return text
+    text = text[: max(0, 4 * width)]  # each look at it costs its length
     while text and width_of(text) > width - 1:
         text = text[:-1]
     return text.rstrip() + "…" if width > 0 else ""

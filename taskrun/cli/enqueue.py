@@ -46,7 +46,7 @@ class Moment(click.ParamType[float]):
 @click.option("--priority", type=int, metavar="N", help="The higher goes first. Default: 0.")
 @click.option("--unique", metavar="KEY", help="Store nothing while an unsettled job has this key.")
 @click.option("--max-attempts", type=click.IntRange(min=1), metavar="N", help="How often it is tried. Default: 3.")
-@click.option("--after", type=click.IntRange(min=1), metavar="JOB", help="Not before this job is done.")
+@click.option("--after", type=click.IntRange(min=1, max=2**63 - 1), metavar="JOB", help="Not before this job is done.")
 @click.option("--from", "source", metavar="FILE|-", help="Many jobs, as JSON lines: all are stored, or none.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print an object for each job: its id, whether it is a duplicate."
@@ -117,21 +117,23 @@ def _checked(project: Project, jobs: Sequence[NewJob], whose: Callable[[int], st
     """
     from taskrun.config import working_directory
     from taskrun.jobqueue.enqueueing import JobChecker
+    from taskrun.jobqueue.values import NoSuchJob
     from taskrun.model import NothingMatched, UsageError
 
     checker = JobChecker(project, os.environ, working_directory())
     checked: list[Checked] = []
-    wrong: list[tuple[int, UsageError | NothingMatched]] = []
+    wrong: list[tuple[int, Exception]] = []
     for index, job in enumerate(jobs):
         try:
             checked.append(checker.check(job))
-        except (UsageError, NothingMatched) as error:
+        except (UsageError, NothingMatched, NoSuchJob) as error:
             wrong.append((index, error))
             if len(wrong) == _MOST_SHOWN:
                 break
     if wrong:
         lines = [f"{whose(index)}{line}" for index, error in wrong for line in str(error).splitlines()]
-        raise type(wrong[0][1])("\n".join(lines))
+        kind = NothingMatched if all(isinstance(error, NothingMatched) for _, error in wrong) else UsageError
+        raise kind("\n".join(lines))
     if any(each.calls_python for each in checked):
         from taskrun.run.enqueueing import check_calls
 

@@ -13,4 +13,10 @@ EXIT_RESOURCES = 125
 
 def say_error(message: str) -> None:
     """One mistake on stderr, in the words ``error: ...``."""
+    if not message.isprintable():  # what is wrong may have come from anywhere
+        message = "".join(each if each.isprintable() or each == "\n" else _escape(each) for each in message)
     click.echo(f"error: {message}", err=True)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode()

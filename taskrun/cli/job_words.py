@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _UNITS = ((86_400.0 * 365, "year"), (86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 _MOST_BYTES = 2000  # of arguments or a result that are no JSON
 _LABELS = 11  # columns
+_LONGEST = 200  # columns of a task with its arguments, and of a reason, where no terminal is narrower
 
 
 def span(seconds: float) -> str:
@@ -59,10 +60,10 @@ def lines(jobs: Sequence[JobRecord], stuck: Sequence[str], width: int | None, no
         (
             str(job.id),
             job.state.value,
-            printable(f"{job.task} {arguments(job)}".rstrip()),
+            cut(printable(f"{job.task} {arguments(job)}".rstrip()), _LONGEST),
             f"{job.attempt}/{job.max_attempts}",
             when(job, now),
-            printable(why and f"stuck: {why}") or printable(job.why),
+            cut(printable(why and f"stuck: {why}") or printable(job.why[: 4 * _LONGEST]), _LONGEST),
         )
         for job, why in zip(jobs, stuck, strict=True)
     ]
@@ -115,8 +116,6 @@ def full(job: JobRecord, stuck: str, now: float) -> str:
 
 def described(job: JobRecord, stuck: str) -> dict[str, Any]:
     """One object of ``--json``."""
-    from taskrun.events import timestamp
-
     given = _decoded(job.payload)
     is_table = isinstance(given, dict)
     return {
@@ -133,10 +132,10 @@ def described(job: JobRecord, stuck: str) -> dict[str, Any]:
         "unique": job.unique,
         "after": job.after,
         "cancelling": job.cancelling,
-        "enqueued": timestamp(job.enqueued_at),
-        "due": timestamp(job.due_at),
-        "claimed": None if job.claimed_at is None else timestamp(job.claimed_at),
-        "settled": None if job.settled_at is None else timestamp(job.settled_at),
+        "enqueued": _stamp(job.enqueued_at),
+        "due": _stamp(job.due_at),
+        "claimed": _stamp(job.claimed_at),
+        "settled": _stamp(job.settled_at),
         "worker": job.worker,
         "run": job.run,
         "error": job.error,
@@ -168,6 +167,18 @@ def as_json(value: Any) -> str:
 def _escaped(char: str) -> str:
     units = char.encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[at]:02x}{units[at + 1]:02x}" for at in range(0, len(units), 2))
+
+
+def _stamp(seconds: float | None) -> str | None:
+    """As in all JSON of ours; seconds since 1970 where the year has five digits."""
+    from taskrun.events import timestamp
+
+    if seconds is None:
+        return None
+    try:
+        return timestamp(seconds)
+    except (ValueError, OverflowError, OSError):
+        return f"{seconds:.0f}"
 
 
 def _moment(seconds: float | None, now: float) -> str:

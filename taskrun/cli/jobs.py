@@ -22,7 +22,8 @@ _STATES = ("blocked", "delayed", "ready", "running", "done", "dead", "cancelled"
 _PAGE = 500  # jobs that are asked for at once
 _MOST_SCANNED = 2000  # waiting jobs that `stats` looks at for what is stuck
 
-_ids = click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=click.IntRange(min=1))
+_JobId = click.IntRange(min=1, max=2**63 - 1)
+_ids = click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=_JobId)
 _json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
@@ -34,7 +35,9 @@ def command() -> None:
 @command.command(name="list")
 @click.option("--state", "states", type=click.Choice(_STATES), multiple=True, help="Only these; repeatable.")
 @click.option("--task", metavar="TASK", shell_complete=complete_tasks, help="Only jobs of this task.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, metavar="N", help="At most so many. Default: 50.")
+@click.option(
+    "--limit", type=click.IntRange(min=1, max=1_000_000), default=50, metavar="N", help="At most so many. Default: 50."
+)
 @_json
 @file_option
 def list_jobs(states: tuple[str, ...], task: str | None, limit: int, file: str | None, *, as_json: bool) -> int:
@@ -85,7 +88,7 @@ def show(jobs: tuple[int, ...], file: str | None, *, as_json: bool) -> int:
 
 
 @command.command(name="retry")
-@click.argument("jobs", metavar="[JOB...]", nargs=-1, type=click.IntRange(min=1))
+@click.argument("jobs", metavar="[JOB...]", nargs=-1, type=_JobId)
 @click.option("--dead", is_flag=True, help="All dead jobs.")
 @click.option("--task", metavar="TASK", shell_complete=complete_tasks, help="With --dead: only those of this task.")
 @_json
@@ -159,9 +162,11 @@ def stats(file: str | None, *, as_json: bool) -> int:
             )
         )
     lines = job_words.counts(found)
+    waiting = sum(found.counts.get(state, 0) for state in (JobState.BLOCKED, JobState.DELAYED, JobState.READY))
+    least = "at least " if waiting > _MOST_SCANNED else ""
     for why, jobs in stuck.items():
         some = ", ".join(map(str, jobs[:5])) + (" and others" if len(jobs) > 5 else "")
-        lines.append(printable(f"stuck: {counted(len(jobs), 'job')} ({some}): {why}"))
+        lines.append(printable(f"stuck: {least}{counted(len(jobs), 'job')} ({some}): {why}"))
     return answer("".join(f"{line}\n" for line in lines))
 
 

@@ -180,6 +180,13 @@ def _progress(value: str | dict[str, Any]) -> ProgressSource:
     return ProgressSource(parser="regex", regex=regex, total=value.get("total"), stream=value.get("stream", "both"))
 
 
+def _every(value: float | str) -> float:
+    result = seconds(value)
+    if result < 1:
+        raise BadValue("is less than a second, and workers look once a second what is due")
+    return result
+
+
 def _cron(value: str) -> str:
     from taskrun.config.cron import cron  # few files have any
 
@@ -234,7 +241,7 @@ READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "slots": ("slots", _slots),
     "progress": ("progress", _or_off(_progress)),
     "pool": ("pool", _or_off(_same)),
-    "every": ("every", seconds),
+    "every": ("every", _every),
     "cron": ("cron", _cron),
 }
 """By key: the field of ``TaskSpec`` (the clocks': of ``Clocks``) and the reader."""

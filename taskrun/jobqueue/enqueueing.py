@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskrun.config.project import GlobSource, Parameter
-from taskrun.jobqueue.values import NewJob  # noqa: TC001 - msgspec resolves the annotations
+from taskrun.jobqueue.values import NewJob, NoSuchJob
 from taskrun.model import UsageError, Value
 from taskrun.resolve.globs import has_wildcard
 from taskrun.resolve.instances import read_pins, split_reference
@@ -64,9 +64,14 @@ class JobChecker:
 
         Raises:
             UsageError: There is no such task, it cannot be a job, or it knows no such KEY or value.
+            NoSuchJob: The one that it comes after cannot be.
             NothingMatched: What was picked is not there.
             ProjectError: The task has mistakes.
         """
+        if job.unique == "":
+            raise UsageError("a unique key must not be empty: all jobs with it would be one")
+        if job.after is not None and not 0 < job.after < 2**63:
+            raise NoSuchJob(f"there is no job {job.after} to come after")
         name, pins = self._target(job.task)
         given = dict(job.args)
         for key, value in pins.items():

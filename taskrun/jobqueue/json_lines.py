@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import Any
 
@@ -43,7 +44,7 @@ def read_jobs(data: bytes, given: dict[str, Any]) -> tuple[list[int], list[NewJo
     numbers: list[int] = []
     jobs: list[NewJob] = []
     wrong: list[str] = []
-    for number, text in enumerate(data.split(b"\n"), 1):
+    for number, text in enumerate(data.removeprefix(codecs.BOM_UTF8).split(b"\n"), 1):
         if not text.strip():
             continue
         try:

@@ -73,10 +73,11 @@ def enqueue_many(
     jobs: Iterable[NewJob], *, file: str | os.PathLike[str] | None = None, connection: Any = None
 ) -> list[Stored | Duplicate]:
     """Stores all of the jobs or none, in one transaction; see ``enqueue``. An answer for each, in order."""
+    from taskrun.config import working_directory
     from taskrun.jobqueue.enqueueing import JobChecker
 
     place = _place_of(file)
-    checker = JobChecker(place.project, os.environ, os.getcwd())
+    checker = JobChecker(place.project, os.environ, working_directory())
     checked = [checker.check(job).job for job in jobs]
     return place.queue.enqueue(checked, connection=connection) if checked else []
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from taskrun.config import Project
 
-_OVERLAP = 4 * 3600.0  # seconds; more than any clock is ever put back
+_OVERLAP = 4 * 3600.0  # seconds; more than clocks are put back
 _FAR = 7 * 86_400.0  # seconds: over a longer gap one looks back rather than forward
 
 

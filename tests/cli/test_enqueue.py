@@ -105,6 +105,12 @@ def test_many_jobs_come_from_lines_in_one_transaction(tasks):
     tasks.taskrun("enqueue", "--from", "-", stdin=lines).exits(2).prints_exactly("").says(
         "line 2: there is no task `thumm`; did you mean `thumb`?", "line 4: nothing in this run knows `n`"
     )
+    nasty = b'\xef\xbb\xbf{"task": "\\u001b[31mred"}\n{"task": "thumb", "after": 9223372036854775807}\n{"task": "thumb", "\x1b": 1}'
+    told = tasks.taskrun("enqueue", "--from", "-", stdin=nasty).exits(2)
+    assert "\x1b" not in told.stderr
+    tasks.taskrun("enqueue", "--from", "-", stdin=nasty.partition(b"\n")[0]).exits(2).says(
+        "line 1: `\\x1b[31mred` is a pattern"
+    )
     tasks.taskrun("enqueue", "--from", "-", stdin=b"\n").succeeds().prints_exactly("").says("nothing was stored")
     assert len(stored(tasks)) == 2
 

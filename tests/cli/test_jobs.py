@@ -192,3 +192,17 @@ def test_the_log_of_a_jobs_run_is_found_by_its_id(project):
     (job,) = project.taskrun("jobs", "show", "1", "--json").succeeds().json()
     assert job["state"] == "dead"
     assert "exit 3" in job["error"]
+
+
+def test_what_is_very_long_or_far_away_is_shown_all_the_same(project, bench):
+    queue = bench.queue()
+    queue.enqueue([NewJob(task="a", args={"x": "y" * 300_000}), NewJob(task="a", at=9e11)])
+    settle(bench, Dead(error="z" * 300_000))
+    listed = project.taskrun("jobs", "list").succeeds().stdout
+    assert max(map(len, listed.splitlines())) < 600
+    with project.terminal("jobs", "list", columns=60) as terminal:
+        terminal.finish().succeeds()
+    (far,) = project.taskrun("jobs", "show", "2", "--json").succeeds().json()
+    assert far["due"] == "900000000000"
+    project.taskrun("jobs", "show", "2").succeeds().prints("due        ", "(in 28", " years)\n")
+    project.taskrun("jobs", "show", str(2**63)).exits(2).says("is not in the range")

@@ -246,7 +246,7 @@ BEYOND_THE_SCHEMA = (
     r"is longer than 31 years|larger than any file|whole number of more than 64 bits|is not a finite number",
     r"is less than one byte|an empty string for the program's name",
     r"since the task is interactive|is set by taskrun itself",
-    r"no cron expression|which never comes|no module's name|none of PostgreSQL's",
+    r"no cron expression|which never comes|is less than a second|no module's name|none of PostgreSQL's",
 )
 
 

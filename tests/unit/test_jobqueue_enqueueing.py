@@ -9,7 +9,7 @@ import pytest
 
 from taskrun import config
 from taskrun.jobqueue.enqueueing import JobChecker
-from taskrun.jobqueue.values import NewJob
+from taskrun.jobqueue.values import NewJob, NoSuchJob
 from taskrun.model import NothingMatched, ProjectError, UsageError
 
 TASKS = """
@@ -134,3 +134,11 @@ def test_paths_are_kept_so_that_they_mean_the_same_beside_the_file(tmp_path):
     (tmp_path / "sub" / "in" / "b.mov").touch()
     shown = config.load_text(TASKS + '\n[tasks.pack]\nrun = ["tar", "{{ vars.clips }}"]\n', root=str(tmp_path))
     assert stored(JobChecker(shown, {}, str(tmp_path / "sub")), "pack", clips="in/*")[1] == {"clips": "sub/in/*"}
+
+
+def test_a_key_that_is_empty_and_a_job_that_cannot_be_are_refused(checker):
+    with pytest.raises(UsageError, match="must not be empty"):
+        checker.check(NewJob(task="report", unique=""))
+    for after in (0, -1, 2**63):
+        with pytest.raises(NoSuchJob):
+            checker.check(NewJob(task="report", after=after))

@@ -55,7 +55,7 @@ def test_tasks_without_either_key_do_not_recur():
     assert recurring_of(config.load_text('[tasks.a]\nrun = ["x"]\n', root="/")) == ()
 
 
-@given(st.floats(0, 4e9), st.sampled_from([0.25, 1, 7, 300, 86400]))
+@given(st.floats(0, 4e9), st.sampled_from([1, 2.5, 7, 300, 86400]))
 def test_every_means_multiples_since_the_epoch(moment: float, seconds: float):
     due = latest_of(f"every = {seconds}")(moment)
     assert due <= moment < due + seconds
