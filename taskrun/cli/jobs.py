@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _STATES = ("blocked", "delayed", "ready", "running", "done", "dead", "cancelled")
 _PAGE = 500  # jobs that are asked for at once
-_MOST_SCANNED = 2000  # waiting jobs that `stats` looks at for what is stuck
+_MOST_SCANNED = 2000  # unsettled jobs that `stats` looks at for what is stuck
 
 _JobId = click.IntRange(min=1, max=2**63 - 1)
 _ids = click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=_JobId)
@@ -162,8 +162,8 @@ def stats(file: str | None, *, as_json: bool) -> int:
             )
         )
     lines = job_words.counts(found)
-    waiting = sum(found.counts.get(state, 0) for state in (JobState.BLOCKED, JobState.DELAYED, JobState.READY))
-    least = "at least " if waiting > _MOST_SCANNED else ""
+    unsettled = sum(count for state, count in found.counts.items() if not state.settled)
+    least = "at least " if unsettled > _MOST_SCANNED else ""
     for why, jobs in stuck.items():
         some = ", ".join(map(str, jobs[:5])) + (" and others" if len(jobs) > 5 else "")
         lines.append(printable(f"stuck: {least}{counted(len(jobs), 'job')} ({some}): {why}"))
@@ -228,14 +228,14 @@ class _Desk:
         self.status = EXIT_USAGE
 
     def stuck(self) -> dict[str, list[int]]:
-        """Waiting jobs that are stuck, by why."""
+        """Jobs that are stuck, by why."""
         import itertools
 
         from taskrun.jobqueue.values import JobState
 
         found: dict[str, list[int]] = {}
-        waiting = self.every(states=[JobState.READY, JobState.BLOCKED, JobState.DELAYED])
-        for job in itertools.islice(waiting, _MOST_SCANNED):
+        unsettled = self.every(states=[state for state in JobState if not state.settled])
+        for job in itertools.islice(unsettled, _MOST_SCANNED):
             why = self.why_stuck(job)
             if why:
                 found.setdefault(why, []).append(job.id)
@@ -246,7 +246,7 @@ class _Desk:
         from taskrun.jobqueue.stuck import why_stuck
         from taskrun.jobqueue.values import JobState
 
-        if job.state not in {JobState.READY, JobState.BLOCKED, JobState.DELAYED}:
+        if job.state.settled:
             return ""
         if self._workers is None:
             self._workers = self.admin.stats().workers

@@ -93,6 +93,8 @@ def describe(task: TaskSpec, project: Project) -> dict[str, Any]:
         "foreach": list(task.foreach),
         "aliases": list(task.aliases),
         "hidden": task.hidden,
+        "every": task.every,
+        "cron": task.cron,
         "file": project.source.path,
         "line": span and span.line,
         "column": span and span.column,

@@ -1,4 +1,4 @@
-"""Says of a job that waits why it might wait for ever. Pure."""
+"""Says of a job why nothing will happen to it by itself. Pure."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ def why_stuck(
         after: The state of the job that it comes after; ``None``: it comes after none, or that one is forgotten.
         now: Seconds since the epoch.
     """
-    if job.state.settled or job.state is JobState.RUNNING:
+    if job.state.settled:
         return ""
+    if job.state is JobState.RUNNING:
+        return "" if workers else "its worker is gone: the next `taskrun worker` offers it again"
     if tasks is not None and job.task not in tasks:
         return "the file has no such task any more: no worker takes it"
     if job.state is JobState.BLOCKED and after is JobState.DEAD:
         return f"job {job.after} is dead: retry or cancel that one"
-    if job.state is JobState.READY:
+    is_due = job.state is JobState.READY or (job.state is JobState.DELAYED and job.due_at <= now)  # as workers will see
+    if is_due:
         if not workers:
             return "no worker lives: `taskrun worker` takes it"
         if now - job.due_at > LONG:
-            return "ready for over an hour, though workers live: they are busy, or take other tasks alone"
+            return "due for over an hour, though workers live: they are busy, or take other tasks alone"
     return ""

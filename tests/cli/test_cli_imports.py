@@ -59,7 +59,7 @@ HEAVY = {"trio", "rich", "asyncio", "subprocess", "dataclasses", "inspect", "log
 
 @pytest.mark.parametrize(
     "arguments",
-    [("list",), ("list", "--json"), (), ("graph",), ("graph", "--format", "dot"), ("runs",)],
+    [("list",), ("list", "--json"), (), ("graph",), ("graph", "--format", "dot"), ("runs",), ("jobs", "list")],
     ids=lambda arguments: " ".join(arguments) or "bare",
 )
 def test_commands_that_look_import_neither_trio_nor_rich(project, arguments):

@@ -55,6 +55,8 @@ def test_json_has_everything_and_the_place_of_the_name(project):
         "foreach": ["clip"],
         "aliases": ["p", "pr"],
         "hidden": False,
+        "every": None,
+        "cron": None,
         "file": "tasks.toml",
         "line": 1,
         "column": 8,

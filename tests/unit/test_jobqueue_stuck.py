@@ -1,4 +1,4 @@
-"""Of a job that waits it is said why it might wait for ever, and of no other."""
+"""Of a job it is said why nothing will happen to it by itself, and of no other."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_a_job_whose_task_is_gone_waits_for_ever_whatever_it_waits_for(state):
     assert said(a_job(state), tasks=None) == ""
 
 
-@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.DONE, JobState.DEAD, JobState.CANCELLED])
-def test_what_runs_or_is_settled_is_not_stuck(state):
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.DEAD, JobState.CANCELLED])
+def test_what_is_settled_is_not_stuck(state):
     assert said(a_job(state, age=1e6), tasks=frozenset(), workers=0) == ""
 
 
@@ -53,8 +53,17 @@ def test_a_ready_job_needs_a_worker_and_not_an_hour():
     assert said(a_job(JobState.READY)) == ""
     assert "no worker lives" in said(a_job(JobState.READY), workers=0)
     assert said(a_job(JobState.READY, age=3599)) == ""
-    assert "ready for over an hour" in said(a_job(JobState.READY, age=3601))
-    assert said(a_job(JobState.DELAYED, age=3601), workers=0) == ""
+    assert "due for over an hour" in said(a_job(JobState.READY, age=3601))
+
+
+def test_a_delayed_job_whose_time_has_come_is_as_good_as_ready():
+    assert said(a_job(JobState.DELAYED, age=-10), workers=0) == ""
+    assert "no worker lives" in said(a_job(JobState.DELAYED, age=10), workers=0)
+
+
+def test_a_job_that_runs_has_a_worker():
+    assert said(a_job(JobState.RUNNING, age=1e6)) == ""
+    assert "its worker is gone" in said(a_job(JobState.RUNNING), workers=0)
 
 
 @pytest.mark.parametrize("before", JobState)
