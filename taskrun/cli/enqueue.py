@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from taskrun.cli.answers import answer, printable
-from taskrun.cli.options import Duration, complete_tasks, file_option, load_project, split_words
+from taskrun.cli.options import Duration, JobNumber, complete_tasks, file_option, load_project, split_words
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +46,7 @@ class Moment(click.ParamType[float]):
 @click.option("--priority", type=int, metavar="N", help="The higher goes first. Default: 0.")
 @click.option("--unique", metavar="KEY", help="Store nothing while an unsettled job has this key.")
 @click.option("--max-attempts", type=click.IntRange(min=1), metavar="N", help="How often it is tried. Default: 3.")
-@click.option("--after", type=click.IntRange(min=1, max=2**63 - 1), metavar="JOB", help="Not before this job is done.")
+@click.option("--after", type=JobNumber(), metavar="JOB", help="Not before this job is done.")
 @click.option("--from", "source", metavar="FILE|-", help="Many jobs, as JSON lines: all are stored, or none.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print an object for each job: its id, whether it is a duplicate."

@@ -10,7 +10,7 @@ import click
 
 from taskrun.cli.answers import answer, counted, printable, terminal_width
 from taskrun.cli.exits import EXIT_USAGE, say_error
-from taskrun.cli.options import Duration, complete_tasks, file_option
+from taskrun.cli.options import Duration, JobNumber, complete_tasks, file_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from taskrun.jobqueue.values import JobRecord, JobState, QueueAdmin
 
 _STATES = ("blocked", "delayed", "ready", "running", "done", "dead", "cancelled")
+_MOST_LISTED = 1_000_000  # jobs
 _PAGE = 500  # jobs that are asked for at once
 _MOST_SCANNED = 2000  # unsettled jobs that `stats` looks at for what is stuck
 
-_JobId = click.IntRange(min=1, max=2**63 - 1)
-_ids = click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=_JobId)
+_ids = click.argument("jobs", metavar="JOB...", nargs=-1, required=True, type=JobNumber())
 _json = click.option("--json", "as_json", is_flag=True, help="As JSON.")
 
 
@@ -46,9 +46,9 @@ def list_jobs(states: tuple[str, ...], task: str | None, limit: int, file: str |
     from taskrun.jobqueue.values import JobState
 
     desk = _Desk(file)
-    found = (
-        [] if desk.is_missing else desk.admin.find(states=[JobState(each) for each in states], task=task, limit=limit)
-    )
+    wanted = [JobState(each) for each in states]
+    most = min(limit, _MOST_LISTED)
+    found = [] if desk.is_missing else desk.admin.find(states=wanted, task=task, limit=most)
     stuck = [desk.why_stuck(job) for job in found]
     if as_json:
         described = [job_words.described(job, why) for job, why in zip(found, stuck, strict=True)]
@@ -88,7 +88,7 @@ def show(jobs: tuple[int, ...], file: str | None, *, as_json: bool) -> int:
 
 
 @command.command(name="retry")
-@click.argument("jobs", metavar="[JOB...]", nargs=-1, type=_JobId)
+@click.argument("jobs", metavar="[JOB...]", nargs=-1, type=JobNumber())
 @click.option("--dead", is_flag=True, help="All dead jobs.")
 @click.option("--task", metavar="TASK", shell_complete=complete_tasks, help="With --dead: only those of this task.")
 @_json

@@ -70,6 +70,19 @@ class Duration(click.ParamType[float]):
             self.fail(f"{text!r} {error}", param, ctx)
 
 
+class JobNumber(click.ParamType[int]):
+    """The id of a job."""
+
+    name = "job"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """To a number that an engine can have given."""
+        text = str(value).removeprefix("#")
+        if not (text.isascii() and text.isdecimal()) or not 0 < int(text[:20]) < 2**63:
+            self.fail(f"{value!r} is no job: they have numbers, which `taskrun jobs list` shows", param, ctx)
+        return int(text)
+
+
 def complete_tasks(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Tasks; for `run` also ``KEY=``, and what may stand behind it. For ``shell_complete=`` of an argument."""
     del param

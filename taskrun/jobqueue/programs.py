@@ -45,8 +45,9 @@ def enqueue(
         unique: While a job that is not settled has this key, nothing is stored, and ``Duplicate`` has its id.
         max_attempts: How often it is tried, attempts that die with their worker included.
         after: The job that has to be done first.
-        connection: An ``sqlite3.Connection`` of the application's on the database that is the queue: the job is stored
-            in its transaction, and there if it commits. Call ``wake`` then; else workers see it within a second.
+        connection: Of the application's, to the database that is the queue (``sqlite3.Connection``, or
+            ``psycopg.Connection``): the job is stored in its transaction, and there if it commits. Call ``wake`` then;
+            else workers see it within a second.
 
     Raises:
         UsageError: There is no such task, KEY or value, or no file.
