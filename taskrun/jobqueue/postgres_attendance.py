@@ -14,11 +14,8 @@ import time
 import uuid
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from taskrun.jobqueue.postgres_claims import give_back
 from taskrun.jobqueue.postgres_library import CHANNEL, Library
-from taskrun.jobqueue.values import QueueUnwritable
 from taskrun.model import Value
 
 if TYPE_CHECKING:
@@ -140,14 +137,7 @@ class Attendance:
         Raises:
             QueueUnwritable: The connection is lost.
         """
-        with self._database.reading() as connection:
-            try:
-                connection.pgconn.consume_input()
-            except psycopg.OperationalError as error:
-                connection.close()
-                raise QueueUnwritable(f"the queue {self._database.shown} has closed the connection") from error
-            while connection.pgconn.notifies() is not None:
-                pass
+        self._database.hear()
 
     def close(self) -> None:
         """Closes the connection."""

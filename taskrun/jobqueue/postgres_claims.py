@@ -54,7 +54,7 @@ _PROMOTE = (
 _PROMOTED = 1000  # jobs at once, so that a turn stays short; the next follows at once
 _TAKE = """
     UPDATE taskrun_job
-    SET state = 'running', worker = %s, attempt = attempt + 1, claim = claim + 1, claimed_at = now(), run = NULL
+    SET state = 'running', worker = %s, attempt = attempt + 1, claim = claim + 1, claimed_at = now()
     WHERE id = %s AND state = 'ready'
     RETURNING id, task, args, attempt, max_attempts, priority, extract(epoch FROM enqueued_at)::float8, claim
 """
@@ -71,7 +71,8 @@ _SETTLE = """
 _GIVE_BACK = """
     UPDATE taskrun_job
     SET state = %s, worker = NULL, cancelling = false, attempt = attempt - %s,
-        due_at = now() + make_interval(secs => %s), error = coalesce(%s, error), run = %s
+        due_at = now() + make_interval(secs => %s), error = coalesce(%s, error),
+        run = CASE WHEN %s THEN %s ELSE run END
     WHERE id = %s RETURNING due_at
 """
 _UNBLOCK = """
@@ -220,12 +221,12 @@ def end(connection: Connection[Any], job: int, how: Ending, result: bytes | None
         library.finish(job, _STATUSES[how.state])
         _settled(connection, job, how, result)
         return
-    values = (str(how.state), 0 if how.counts else 1, min(how.delay, _LONGEST_DELAY), how.error, how.run, job)
+    delay = min(how.delay, _LONGEST_DELAY)
+    values = (str(how.state), 0 if how.counts else 1, delay, how.error, how.counts, how.run, job)
     row = connection.execute(_GIVE_BACK, values).fetchone()
     assert row is not None
     library.offer_again(job, None if how.state is JobState.READY else row[0])
-    if how.state is JobState.READY:
-        library.notify(job)
+    library.notify(job)
 
 
 def _settled(connection: Connection[Any], job: int, how: Ending, result: bytes | None) -> None:

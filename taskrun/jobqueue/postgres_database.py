@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import threading
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 from psycopg import errors
+from psycopg.pq import ConnStatus
 
 from taskrun.jobqueue.postgres_schema import mark_of, prepare
 from taskrun.jobqueue.values import QueueBusy, QueueRefused, QueueUnwritable
@@ -74,6 +76,21 @@ class PostgresDatabase:
         connection = self._connection
         return None if connection is None or connection.closed else connection.fileno()
 
+    def hear(self) -> None:
+        """Takes what has arrived without being asked for; neither waits nor connects.
+
+        Raises:
+            QueueUnwritable: The connection is lost.
+        """
+        with self._lock:
+            if self._connection is None:
+                return
+            if not _is_whole(self._connection):
+                self._close()
+                raise QueueUnwritable(f"the queue {self.shown} has closed the connection")
+            while self._connection.pgconn.notifies() is not None:
+                pass
+
     def mark(self) -> str | None:
         """What distinguishes this queue from all others."""
         with self.reading() as connection:
@@ -91,7 +108,7 @@ class PostgresDatabase:
             self._connection = None
 
     def _open(self) -> psycopg.Connection[Any]:
-        if self._connection is not None and (self._connection.closed or self._process != os.getpid()):
+        if self._connection is not None and (self._process != os.getpid() or not _is_whole(self._connection)):
             self._close()
         if self._connection is None:
             connection = psycopg.Connection.connect(**self._address.parameters, autocommit=True)
@@ -141,3 +158,15 @@ class PostgresDatabase:
             if secret:
                 line = line.replace(str(secret), "...")
         return line
+
+
+def _is_whole(connection: psycopg.Connection[Any]) -> bool:
+    """Whether the server has not closed it, as far as can be known without asking: an idle one outlives no restart."""
+    if connection.closed:
+        return False
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    while connection.pgconn.status == ConnStatus.OK and waiting.poll(0):  # it says why first, and then closes
+        with contextlib.suppress(psycopg.OperationalError):
+            connection.pgconn.consume_input()
+    return connection.pgconn.status == ConnStatus.OK

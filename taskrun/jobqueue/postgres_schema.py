@@ -65,7 +65,7 @@ _FIRST: tuple[LiteralString, ...] = (
         beat_at timestamptz NOT NULL
     )
     """,
-    "CREATE TABLE taskrun_recurring (task text PRIMARY KEY, tick double precision NOT NULL)",
+    "CREATE TABLE taskrun_recurring (task text PRIMARY KEY, moment bigint NOT NULL)",
 )
 
 MIGRATIONS = (_FIRST,)
@@ -98,8 +98,8 @@ def prepare(connection: Connection[Any], shown: str) -> None:
 
 def version_of(connection: Connection[Any]) -> int:
     """The version of the queue in this database; 0: there is none yet."""
-    there = connection.execute("SELECT to_regclass('taskrun_queue')").fetchone()
-    if there is None or there[0] is None:
+    # Through a table, since only to lock one makes a server forget that it had found nothing by that name before.
+    if connection.execute("SELECT 1 FROM pg_class WHERE oid = to_regclass('taskrun_queue')").fetchone() is None:
         return 0
     row = connection.execute("SELECT version FROM taskrun_queue").fetchone()
     return int(row[0]) if row else 0

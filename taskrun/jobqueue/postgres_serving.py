@@ -19,6 +19,7 @@ from taskrun.jobqueue.postgres_database import PostgresDatabase
 from taskrun.jobqueue.postgres_store import PostgresStore, Turn
 from taskrun.jobqueue.room import Costs
 from taskrun.jobqueue.sqlite_claims import Claim, Settlement
+from taskrun.jobqueue.sqlite_recurring import Ticker
 from taskrun.jobqueue.values import (
     Dead,
     Done,
@@ -90,7 +91,7 @@ class Service:
             chance=chance,
             retention=retention,
             watch=Watch(limit),
-            recurring=recurring,
+            ticker=Ticker(recurring, trouble) if recurring else None,
         )
         self._leases: dict[tuple[int, int], PostgresLease] = {}  # by job and claim
         self._settlements: list[Settlement] = []
@@ -137,7 +138,8 @@ class Service:
             self._bell = trio.Event()
             if trio.current_time() >= self._next_chores:
                 await self._chores()
-                self._next_chores = trio.current_time() + POLL
+                # Who looks too seldom does not see that others stand still.
+                self._next_chores = trio.current_time() + min(POLL, self._attendance.limit / 4)
             turn = await self._turn()
             for claim in turn.claims:
                 lease = self._leases[claim.id, claim.number] = PostgresLease(claim)
@@ -176,8 +178,8 @@ class Service:
             wait = min(wait * 2, _LONGEST_WAIT)
         for each in settled:
             self._settlements.remove(each)
-            lease = self._leases.pop((each.id, each.number), None)
-            if each.id in turn.fenced and (lease is None or not lease.scope.cancel_called):
+            self._leases.pop((each.id, each.number), None)
+            if each.id in turn.fenced and not isinstance(each.outcome, Released):
                 self._trouble(f"job {each.id} is not this worker's any more: how it ended here does not count")
         return turn
 

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from taskrun.jobqueue.postgres_admin import PostgresAdmin
 from taskrun.jobqueue.postgres_attendance import Watch, bury
 from taskrun.jobqueue.postgres_claims import candidates, coming, give_back, promote, settle, standing, take_each
-from taskrun.jobqueue.postgres_enqueue import checked, insert, moment_of
+from taskrun.jobqueue.postgres_recurring import tick
 from taskrun.jobqueue.room import Room
-from taskrun.jobqueue.values import NewJob, QueueBusy, QueueUnwritable
 from taskrun.model import Value
 
 if TYPE_CHECKING:
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
     from taskrun.jobqueue.postgres_database import PostgresDatabase
     from taskrun.jobqueue.room import Costs
     from taskrun.jobqueue.sqlite_claims import Claim, Settlement
-    from taskrun.jobqueue.values import Recurring, Retention
+    from taskrun.jobqueue.sqlite_recurring import Ticker
+    from taskrun.jobqueue.values import Retention
 
 _SWEEP = 600  # looks between two batches of old jobs, unless the last one found some
 # Nobody takes a worker for dead while it takes a job: who does waits for this, and then finds the job as well.
@@ -61,7 +61,7 @@ class PostgresStore:
         chance: For back-offs.
         retention: How long settled jobs are kept; ``None``: for ever.
         watch: Of the other workers.
-        recurring: Tasks of which a job is stored when their time has come.
+        ticker: Of tasks that recur.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class PostgresStore:
         chance: random.Random,
         retention: Retention | None,
         watch: Watch,
-        recurring: Sequence[Recurring] = (),
+        ticker: Ticker | None = None,
     ) -> None:
         self._database = database
         self._attendance = attendance
@@ -81,7 +81,7 @@ class PostgresStore:
         self._chance = chance
         self._retention = retention
         self._watch = watch
-        self._recurring = recurring
+        self._ticker = ticker
         self._admin = PostgresAdmin(database, attendance.limit)
         self._until_sweep = 0
         self._failed = False
@@ -152,33 +152,13 @@ class PostgresStore:
         returned: list[int] = []
         for worker, beats in self._watch.look(self._database, self._attendance.identity.name):
             returned += bury(self._database, worker, beats)
-        for each in self._recurring:
-            self._recur(each)
+        if self._ticker is not None:
+            tick(self._database, self._ticker)
         self._until_sweep -= 1
         if self._until_sweep < 0 and (self._retention is None or not self._admin.prune_some(self._retention)):
             self._until_sweep = _SWEEP
         return returned
 
-    def _recur(self, recurring: Recurring) -> None:
-        """Stores a job if a moment has come since the last one: once, however many workers look."""
-        with self._database.reading() as connection:
-            tick = recurring.latest(moment_of(connection))
-            query = "SELECT tick FROM taskrun_recurring WHERE task = %s"
-            row = connection.execute(query, (recurring.task,)).fetchone()
-        if row is not None and row[0] >= tick:
-            return
-        with self._database.writing() as connection:
-            first = "INSERT INTO taskrun_recurring (task, tick) VALUES (%s, %s) ON CONFLICT (task) DO NOTHING"
-            if connection.execute(first, (recurring.task, tick)).rowcount:
-                return  # nothing is stored for moments before it was first seen
-            later = "UPDATE taskrun_recurring SET tick = %s WHERE task = %s AND tick < %s"
-            if connection.execute(later, (tick, recurring.task, tick)).rowcount:
-                insert(connection, checked([NewJob(task=recurring.task, unique=f"recurring {recurring.task}")]))
-
     def close(self) -> None:
         """Closes the connection."""
         self._database.close()
-
-
-TROUBLES = (QueueBusy, QueueUnwritable)
-"""What a worker gets over by trying again."""

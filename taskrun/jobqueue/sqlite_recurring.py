@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # A last moment so far in the future is of a clock that was wrong, and not of summer time or of a few seconds set back:
 # then what comes next counts, as if the task were seen for the first time.
-_WRONG = 3 * 3600 * MICROSECONDS
+WRONG = 3 * 3600 * MICROSECONDS
 
 _LAST = "SELECT due_at FROM taskrun_recurring WHERE task = ?"
 _REMEMBER = "INSERT OR REPLACE INTO taskrun_recurring (task, due_at) VALUES (?, ?)"
@@ -59,7 +59,7 @@ class Ticker:
         count = 0
         for task, moment in news.items():
             row = database.execute(_LAST, (task,)).fetchone()
-            if row is None or row[0] > now * MICROSECONDS + _WRONG:
+            if row is None or row[0] > now * MICROSECONDS + WRONG:
                 database.execute(_REMEMBER, (task, moment))
             elif moment > row[0]:
                 database.execute(_REMEMBER, (task, moment))

@@ -664,8 +664,9 @@ def test_a_clock_that_is_set_back_repeats_no_moment_unless_it_was_wrong_by_hours
 
 
 def test_workers_that_look_at_the_same_moments_store_one_job_for_each(bench, monkeypatch):
-    monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", 0.01)
+    bench.look_every(monkeypatch, 0.01)
     queue, seen = bench.queue(), []
+    drained(queue, [Recurring(task="r", latest=minutely)])  # it is seen for the first time
 
     async def main():
         stop = trio.Event()
@@ -684,10 +685,11 @@ def test_workers_that_look_at_the_same_moments_store_one_job_for_each(bench, mon
             async with trio.open_nursery() as nursery:
                 for _ in range(3):
                     nursery.start_soon(serve)
-                await trio.sleep(0.05)
                 for _ in range(5):
                     bench.clock.now += 60
                     seen.append(await receive.receive())
+                    while queue.admin().find(states=[JobState.RUNNING]):  # noqa: ASYNC110 - others settle it
+                        await trio.sleep(0.01)
                     await trio.sleep(0.03)  # in which another one might store it again
                 stop.set()
         send.close()

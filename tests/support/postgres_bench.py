@@ -124,7 +124,7 @@ class PostgresWorker:
         """For somewhat longer than the limit, in which all that live say so."""
         found: list[int] = []
         for look in range(4):
-            for worker in self._bench.workers if look == 2 else ():
+            for worker in self._bench.workers if look % 2 == 0 else ():
                 if worker.lives:
                     worker.attendance.beat()
             found += self.store.chores()

@@ -19,9 +19,7 @@ import pytest
 
 TIMEOUT = 120.0  # seconds; only what hangs takes so long
 _LIFE, _END = os.pipe()  # the end is read when this process is gone, however it went
-_SETTINGS = (
-    "listen_addresses='' fsync=off synchronous_commit=off full_page_writes=off max_connections=60 autovacuum=off"
-)
+_SETTINGS = "listen_addresses='' fsync=off full_page_writes=off max_connections=60 autovacuum=off"
 
 
 class Server:

@@ -1,0 +1,415 @@
+"""A queue on a real server: workers that are killed and stopped, a server that goes and comes, and applications."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+import trio
+import trio.testing
+from support import postgres_program
+from support.postgres_bench import PostgresBench
+from support.postgres_server import server
+
+from taskrun.jobqueue.values import (
+    Allowance,
+    Dead,
+    Done,
+    Duplicate,
+    JobState,
+    NewJob,
+    QueueRefused,
+    QueueUnwritable,
+    Retention,
+)
+from taskrun.model import ResourceError, UsageError
+
+PATIENCE = 60.0  # seconds; only what hangs takes so long
+LIMIT = 2.0  # seconds without a heartbeat
+IS_THOROUGH = bool(os.environ.get("TORTURE_SECONDS"))
+KILLS = 40 if IS_THOROUGH else 2
+RACED = 4000 if IS_THOROUGH else 120
+SECRET = "hunter2"
+
+
+@pytest.fixture
+def bench(tmp_path):
+    made = PostgresBench(str(tmp_path))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def started():
+    """Starts programs; what is left of them is killed."""
+    running = []
+
+    def start(*words):
+        argv = [sys.executable, postgres_program.__file__, *map(str, words)]
+        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stdin.close()
+
+
+def said(process):
+    """What it says until its end, by the first word."""
+    found = {}
+    for line in process.stdout:
+        word, _, rest = line.strip().partition(" ")
+        found.setdefault(word, []).append(rest)
+    process.wait(PATIENCE)
+    return found
+
+
+def until(true, what):
+    end = time.monotonic() + PATIENCE
+    while not (answer := true()):
+        assert time.monotonic() < end, what
+        time.sleep(0.01)
+    return answer
+
+
+def work(queue, handle=None, **keys):
+    """Serves until nothing is left."""
+
+    async def nothing(_job, _lease):
+        return Done()
+
+    async def main():
+        with trio.fail_after(PATIENCE):
+            keys.setdefault("stop", trio.Event())
+            await queue.serve(handle or nothing, allowance=Allowance(slots=2), drain=True, **keys)
+
+    trio.run(main)
+
+
+def executed(bench, *statements):
+    import psycopg
+
+    with psycopg.connect(bench.url, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+# --- workers that end -------------------------------------------------------------------------------------------------
+
+
+def test_a_job_that_kills_its_workers_is_offered_again_after_the_limit_and_dead_after_its_last_attempt(bench, started):
+    queue = bench.queue()
+    (job,) = queue.enqueue([NewJob(task="poison", max_attempts=2)])
+    for attempt in (1, 2):
+        assert said(started("serve", bench.url, LIMIT, "die", "stay"))["took"] == [f"{job.id} {attempt}"]
+        assert queue.admin().show(job.id).state is JobState.RUNNING
+        if attempt == 1:
+            continue  # the next one finds it
+    started("serve", bench.url, LIMIT, "stay")
+    record = until(lambda: (r := queue.admin().show(job.id)).state is JobState.DEAD and r, "it is never given back")
+
+    assert (record.attempt, record.error) == (2, "the worker ended during attempt 2 of 2")
+
+
+def test_a_worker_that_was_stopped_finds_its_job_gone_and_what_it_says_counts_for_nothing(bench, started):
+    queue = bench.queue()
+    (job,) = queue.enqueue([NewJob(task="t")])
+    zombie = started("serve", bench.url, LIMIT, "hold", "stubborn", "stay")
+    assert zombie.stdout.readline() == f"took {job.id} 1\n"
+    zombie.send_signal(signal.SIGSTOP)
+    other = started("serve", bench.url, LIMIT, "hold", "stay")
+    assert other.stdout.readline().startswith(f"trouble job {job.id} was a worker's that has ended")
+    assert other.stdout.readline() == f"took {job.id} 2\n"
+
+    zombie.stdin.write("x")  # its job is done in the moment in which it goes on
+    zombie.stdin.flush()
+    zombie.send_signal(signal.SIGCONT)
+    lines = []
+    while not any("how it ended here does not count" in line for line in lines):
+        lines.append(zombie.stdout.readline())
+        assert lines[-1], lines
+    record = queue.admin().show(job.id)
+    assert (record.state, record.attempt) == (JobState.RUNNING, 2)
+    other.stdin.close()
+    assert other.stdout.readline() == f"did {job.id}\n"
+    until(lambda: queue.admin().show(job.id).state is JobState.DONE, "it is not settled")
+
+
+def test_a_worker_stops_its_jobs_before_others_may_take_them(bench, started):
+    queue = bench.queue()
+    (job,) = queue.enqueue([NewJob(task="t")])
+    zombie = started("serve", bench.url, LIMIT, "hold", "stay")
+    assert zombie.stdout.readline() == f"took {job.id} 1\n"
+    server().stop()
+    try:
+        lines = []
+        while f"stopped {job.id}\n" not in lines:
+            lines.append(zombie.stdout.readline())
+            assert lines[-1], lines
+    finally:
+        server().start()
+    while (
+        line := zombie.stdout.readline()
+    ) != f"took {job.id} 1\n":  # it was not its fault: the attempt does not count
+        assert line, "it is not given back"
+
+
+@pytest.mark.slow
+def test_kills_amid_commits_lose_nothing_that_was_acknowledged_and_settle_nothing_twice(bench, started):
+    stored, did = set(), Counter()
+    for _ in range(KILLS):
+        both = [started("enqueue", bench.url), started("serve", bench.url, 30, "stay")]
+        lines = [process.stdout.readline() for process in both]  # both are at it
+        time.sleep(0.1)  # any moment will do
+        for process in both:
+            process.send_signal(signal.SIGKILL)
+        stored.update(map(int, [lines[0].split()[1], *said(both[0]).get("stored", ())]))
+        did.update(map(int, said(both[1]).get("did", ())))
+    there = {record.id: record for record in bench.queue().admin().find(limit=10**6)}
+
+    assert stored
+    assert stored <= set(there)
+    assert set(did.values()) == {1}
+    running = [job for job in did if there[job].state is JobState.RUNNING]
+    assert len(running) <= 2 * KILLS  # those whose end was not recorded yet
+    assert {str(there[job].state) for job in did if job not in running} == {"done"}
+
+
+@pytest.mark.slow
+def test_workers_that_race_take_each_job_once(bench, started):
+    ids = [stored.id for stored in bench.queue().enqueue([NewJob(task="t")] * RACED)]
+    took = [word for process in [started("serve", bench.url, 30) for _ in range(3)] for word in said(process)["took"]]
+
+    assert sorted(took) == sorted(f"{job} 1" for job in ids)
+    assert bench.queue().admin().stats().counts[JobState.DONE] == RACED
+
+
+# --- a server that goes and comes -------------------------------------------------------------------------------------
+
+
+def test_a_worker_goes_on_when_the_server_was_restarted_and_settles_what_ran_meanwhile(bench):
+    queue, seen = bench.queue(), []
+    queue.enqueue([NewJob(task="during")])
+
+    async def handle(job, _lease):
+        seen.append(job.task)
+        if job.task == "during":
+            await trio.to_thread.run_sync(server().stop)
+            await trio.to_thread.run_sync(server().start)
+            queue.enqueue([NewJob(task="after")])
+        return Done()
+
+    work(queue, handle)
+    assert seen == ["during", "after"], bench.troubles
+    assert {str(record.state) for record in queue.admin().find()} == {"done"}
+    assert any("cannot be reached" in trouble for trouble in bench.troubles)
+
+
+@pytest.mark.parametrize("address", [f"me:{SECRET}@/jobs?host=/nowhere", f"me:{SECRET}@127.0.0.1:1/jobs"])
+def test_a_server_that_is_not_there_is_said_without_the_password(address):
+    pytest.importorskip("procrastinate")
+    from taskrun.jobqueue.opening import open_queue
+
+    queue = open_queue(f"postgresql://{address}")
+    for ask in (lambda: queue.enqueue([NewJob(task="t")]), lambda: queue.admin().stats(), lambda: work(queue)):
+        with pytest.raises(ResourceError, match=r"the queue postgresql://me@.*cannot be reached") as refused:
+            ask()
+        assert SECRET not in str(refused.value)
+
+
+def test_a_wrong_password_is_said_and_not_shown(bench):
+    executed(bench, f"DROP ROLE IF EXISTS guarded; CREATE ROLE guarded LOGIN PASSWORD '{SECRET}'")
+    from taskrun.jobqueue.postgres import PostgresQueue
+
+    url = bench.url.replace("tests@", "guarded:{}@")
+    with pytest.raises(QueueUnwritable, match="password authentication failed") as refused:
+        PostgresQueue(url.format(SECRET[::-1])).enqueue([NewJob(task="t")])
+    assert SECRET[::-1] not in str(refused.value)
+    with pytest.raises(QueueUnwritable, match="cannot be written: permission denied"):
+        PostgresQueue(url.format(SECRET)).enqueue([NewJob(task="t")])
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def test_processes_that_make_the_same_tables_in_the_same_moment_all_store_their_job(bench, started):
+    executed(bench, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    processes = [started("first", bench.url) for _ in range(4)]
+    for process in processes:
+        assert process.stdout.readline() == "waits\n"
+    for process in processes:
+        process.stdin.write("x")
+        process.stdin.flush()
+
+    assert sorted(int(said(process)["stored"][0]) for process in processes) == [1, 2, 3, 4]
+
+
+def test_tables_of_a_newer_version_or_of_another_procrastinate_are_refused_and_left_alone(bench):
+    executed(bench, "UPDATE taskrun_queue SET version = 99")
+    for ask in (lambda: bench.queue().enqueue([NewJob(task="t")]), lambda: work(bench.queue())):
+        with pytest.raises(QueueRefused, match="has version 99, and this taskrun knows"):
+            ask()
+    executed(bench, "UPDATE taskrun_queue SET version = 1", "ALTER FUNCTION procrastinate_fetch_job_v2 RENAME TO other")
+    with pytest.raises(QueueRefused, match=r"procrastinate_fetch_job_v2.* is missing"):
+        bench.queue().enqueue([NewJob(task="t")])
+    executed(bench, "ALTER FUNCTION other RENAME TO procrastinate_fetch_job_v2")
+
+
+def test_what_another_program_does_to_procrastinates_rows_neither_stops_workers_nor_is_hidden(bench):
+    queue, worker = bench.queue(), bench.worker()
+    taken, deleted, revived, well = (stored.id for stored in queue.enqueue([NewJob(task=task) for task in "abcd"]))
+    queue.admin().cancel(revived)
+    executed(
+        bench,
+        f"UPDATE procrastinate_jobs SET status = 'failed' WHERE id = {taken}",
+        f"DELETE FROM procrastinate_jobs WHERE id = {deleted}",
+        f"UPDATE procrastinate_jobs SET status = 'todo' WHERE id = {revived}",
+        "DELETE FROM procrastinate_workers",  # as a worker of its own does with those that it believes dead
+    )
+    worker.attendance.beat()
+
+    assert [claim.id for claim in worker.take(9)] == [well]
+    assert worker.settle(well, Done())
+    records = {record.id: record for record in queue.admin().find()}
+    assert records[taken].error == "another program has taken it from procrastinate's tables, or deleted it there"
+    assert [str(records[job].state) for job in (taken, deleted, revived, well)] == ["dead", "dead", "cancelled", "done"]
+
+
+# --- applications -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def application(bench):
+    import psycopg
+
+    with psycopg.connect(bench.url) as connection:
+        yield connection
+
+
+def test_jobs_are_stored_with_the_application_s_transaction_and_workers_woken_by_its_commit(
+    bench, application, monkeypatch
+):
+    from psycopg.rows import dict_row
+
+    bench.look_every(monkeypatch, 10 * PATIENCE)
+    queue, seen = bench.queue(), []
+    application.row_factory = dict_row  # as an application may like it
+    queue.enqueue([NewJob(task="undone")], connection=application)
+    application.rollback()
+
+    async def handle(job, _lease):
+        seen.append(job.task)
+        stop.set()
+        return Done()
+
+    async def main():
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(lambda: queue.serve(handle, allowance=Allowance(slots=1), stop=stop))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                (first,) = queue.enqueue([NewJob(task="done", unique="k")], connection=application)
+                again = queue.enqueue([NewJob(task="done", unique="k")], connection=application)
+                assert again == [Duplicate(id=first.id)]
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert seen == []
+                application.commit()
+
+    stop = trio.Event()
+    trio.run(main)
+    assert seen == ["done"]
+    assert application.row_factory is dict_row
+
+
+def test_a_connection_with_which_jobs_cannot_be_stored_is_refused(bench, application, tmp_path):
+    import psycopg
+
+    queue, other = bench.queue(), PostgresBench(str(tmp_path))
+    try:
+        with psycopg.connect(other.url) as connection, pytest.raises(UsageError, match="not one to the queue"):
+            queue.enqueue([NewJob(task="t")], connection=connection)
+    finally:
+        other.close()
+    with pytest.raises(UsageError, match=r"a psycopg\.Connection is needed, not a str"):
+        queue.enqueue([NewJob(task="t")], connection="mine")
+    application.autocommit = True
+    with pytest.raises(UsageError, match="commits each statement by itself"):
+        queue.enqueue([NewJob(task="t")], connection=application)
+    with application.transaction():
+        queue.enqueue([NewJob(task="t")], connection=application)
+    assert [record.task for record in queue.admin().find()] == ["t"]
+
+
+def test_two_that_store_the_same_key_wait_for_each_other_and_the_second_gets_the_id_of_the_first(bench, application):
+    queue = bench.queue()
+    (first,) = queue.enqueue([NewJob(task="t", unique="k")], connection=application)
+    answers = []
+
+    async def second():
+        stored = await trio.to_thread.run_sync(queue.enqueue, [NewJob(task="t", unique="k")])
+        answers.extend(stored)
+
+    async def main():
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(second)
+                await trio.sleep(0.1)  # it waits, if it is as it should be
+                assert answers == []
+                application.commit()
+
+    trio.run(main)
+    assert answers == [Duplicate(id=first.id)]
+
+
+def test_a_job_that_was_stored_while_the_one_before_it_was_being_settled_is_not_left_blocked(bench, application):
+    queue, worker = bench.queue(), bench.worker()
+    (first,) = queue.enqueue([NewJob(task="t")])
+    worker.take()
+    (second,) = queue.enqueue([NewJob(task="t", after=first.id)], connection=application)
+
+    async def main():
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.to_thread.run_sync, worker.settle, first.id, Done())
+                await trio.sleep(0.1)  # it waits, if it is as it should be
+                application.commit()
+
+    trio.run(main)
+    assert queue.admin().show(second.id).state is JobState.READY
+
+
+def test_a_fork_does_not_share_the_connection(bench):
+    queue = bench.queue()
+    queue.enqueue([NewJob(task="before")])
+    child = os.fork()
+    if not child:
+        queue.enqueue([NewJob(task="child")])
+        queue.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    queue.enqueue([NewJob(task="after")])
+
+    assert [record.task for record in queue.admin().find()] == ["after", "child", "before"]
+
+
+def test_what_was_forgotten_is_gone_from_both_tables(bench):
+    import psycopg
+
+    queue, worker = bench.queue(), bench.worker()
+    done, dead = (stored.id for stored in queue.enqueue([NewJob(task="t")] * 2))
+    worker.take(2)
+    worker.settle(done, Done())
+    worker.settle(dead, Dead(error="x"))
+
+    assert queue.admin().prune(Retention(done=0, dead=0)) == 2
+    with psycopg.connect(bench.url) as connection:
+        for table in ("taskrun_job", "procrastinate_jobs", "procrastinate_events"):
+            assert connection.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
