@@ -33,7 +33,7 @@ PATIENCE = 60.0  # seconds; only what hangs takes so long
 LIMIT = 2.0  # seconds without a heartbeat
 IS_THOROUGH = bool(os.environ.get("TORTURE_SECONDS"))
 KILLS = 40 if IS_THOROUGH else 2
-RACED = 4000 if IS_THOROUGH else 120
+RACED = 4000 if IS_THOROUGH else 300
 SECRET = "hunter2"
 
 
@@ -187,7 +187,11 @@ def test_kills_amid_commits_lose_nothing_that_was_acknowledged_and_settle_nothin
 @pytest.mark.slow
 def test_workers_that_race_take_each_job_once(bench, started):
     ids = [stored.id for stored in bench.queue().enqueue([NewJob(task="t")] * RACED)]
-    took = [word for process in [started("serve", bench.url, 30) for _ in range(3)] for word in said(process)["took"]]
+    took = [
+        word
+        for process in [started("serve", bench.url, 30) for _ in range(3)]
+        for word in said(process).get("took", ())
+    ]
 
     assert sorted(took) == sorted(f"{job} 1" for job in ids)
     assert bench.queue().admin().stats().counts[JobState.DONE] == RACED
