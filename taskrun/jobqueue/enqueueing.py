@@ -5,6 +5,7 @@ What only the functions of Python tasks can tell is asked of them by ``taskrun.r
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,7 @@ class JobChecker:
             NothingMatched: What was picked is not there.
             ProjectError: The task has mistakes.
         """
+        _check_kinds(job)
         if job.unique == "":
             raise UsageError("a unique key must not be empty: all jobs with it would be one")
         if job.after is not None and not 0 < job.after < 2**63:
@@ -116,10 +118,13 @@ class JobChecker:
     def _kept(self, key: str, value: Any, text: str) -> str | int | float | bool:
         """A value as it is stored: a path in it means the same file for a worker that was started elsewhere."""
         source = self._project.vars.get(key)
-        is_path = isinstance(source, GlobSource) or (isinstance(source, Parameter) and source.type == "path")
-        if is_path and not os.path.isabs(text) and self._request.cwd != self._project.root:
-            return os.path.relpath(os.path.join(self._request.cwd, text), self._project.root)
-        return value if isinstance(value, (str, int, float)) else text
+        cwd, root = self._request.cwd, self._project.root
+        if cwd != root and not os.path.isabs(text):
+            if isinstance(source, Parameter) and source.type == "path":
+                return os.path.relpath(os.path.join(cwd, text), root)
+            if isinstance(source, GlobSource):
+                return os.path.join(re.sub(r"([*?[])", r"[\1]", os.path.relpath(cwd, root)), text)
+        return value if isinstance(value, (int, float)) else text
 
 
 def _text(key: str, value: Any) -> str:
@@ -130,16 +135,34 @@ def _text(key: str, value: Any) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return value
+            return value[:]  # of a subclass, such as an enumeration's, the text alone
         case int():
             if not -(2**63) <= value < 2**63:
                 raise UsageError(f"`{key}` is a whole number of more than 64 bits")
             return str(value)
         case float():
+            if not math.isfinite(value):
+                raise UsageError(f"`{key}` is not a finite number")
             return repr(value)
         case os.PathLike():
             return os.fsdecode(os.fspath(value))
     raise UsageError(f"`{key}` is a {type(value).__name__}: an argument is a text, a number or a boolean")
+
+
+def _check_kinds(job: NewJob) -> None:
+    """What a type checker would have said: programs need not have one."""
+    for name, value, kind, words in (
+        ("task", job.task, str, "a text"),
+        ("unique", job.unique, str, "a text"),
+        ("priority", job.priority, int, "a whole number"),
+        ("max_attempts", job.max_attempts, int, "a whole number"),
+        ("after", job.after, int, "a job's id"),
+        ("delay", job.delay, (int, float), "a number of seconds"),
+        ("at", job.at, (int, float), "a number of seconds"),
+    ):
+        is_left_out = value is None and name in {"unique", "after", "at"}
+        if not is_left_out and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise UsageError(f"a job's `{name}` must be {words}, not {value!r}")
 
 
 def _refuse_interactive(name: str, selection: Selection) -> None:

@@ -13,6 +13,7 @@ from taskrun.jobqueue.values import NewJob
 from taskrun.model import Value
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterable, Mapping
 
     from taskrun.config.project import Project
@@ -24,8 +25,8 @@ def enqueue(
     args: Mapping[str, str | float | bool | os.PathLike[str]] | None = None,
     *,
     file: str | os.PathLike[str] | None = None,
-    delay: float = 0.0,
-    at: float | None = None,
+    delay: float | dt.timedelta = 0.0,
+    at: float | dt.datetime | None = None,
     priority: int = 0,
     unique: str | None = None,
     max_attempts: int = 3,
@@ -39,8 +40,8 @@ def enqueue(
         args: What ``KEY=VALUE`` is on the command line: checked against `[vars]`. Others become arguments of a Python
             function, which only the worker checks.
         file: The project's file; else it is found as on the command line, from the working directory.
-        delay: Seconds from now before which no worker takes it.
-        at: Seconds since the epoch before which none takes it; of the two the later counts.
+        delay: Seconds from now, or a ``timedelta``, before which no worker takes it.
+        at: Seconds since the epoch, or a ``datetime``, before which none takes it; of the two the later counts.
         priority: The higher goes first.
         unique: While a job that is not settled has this key, nothing is stored, and ``Duplicate`` has its id.
         max_attempts: How often it is tried, attempts that die with their worker included.
@@ -59,8 +60,8 @@ def enqueue(
     job = NewJob(
         task=task,
         args=dict(args or {}),
-        delay=delay,
-        at=at,
+        delay=delay.total_seconds() if hasattr(delay, "total_seconds") else delay,
+        at=at.timestamp() if at is not None and hasattr(at, "timestamp") else at,
         priority=priority,
         unique=unique,
         max_attempts=max_attempts,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import sqlite3
 import subprocess
@@ -62,6 +63,8 @@ def test_the_file_is_found_from_the_working_directory_and_jobs_are_checked(folde
     monkeypatch.chdir(folder / "below")
     assert jobqueue.enqueue("thumbnail", {"image": "b.png"}, unique="k", delay=60, priority=2) == Stored(id=2)
     assert jobqueue.enqueue("each[side=left]", unique="k") == Duplicate(id=2)
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    assert jobqueue.enqueue("each", unique="k", delay=dt.timedelta(days=1), at=tomorrow) == Duplicate(id=2)
     assert jobs(folder) == [
         (1, "thumbnail", b'{"image":"in/a.png","width":640}'),
         (2, "thumbnail", b'{"image":"below/b.png"}'),

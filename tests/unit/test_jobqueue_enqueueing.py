@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from taskrun import config
 from taskrun.jobqueue.enqueueing import JobChecker
 from taskrun.jobqueue.values import NewJob, NoSuchJob
 from taskrun.model import NothingMatched, ProjectError, UsageError
+from taskrun.resolve import globs
 
 TASKS = """
 [vars]
@@ -57,6 +59,10 @@ python = "m:f"
 """
 
 
+class Colour(str, enum.Enum):  # noqa: UP042 - of this kind text and value are not the same
+    RED = "red"
+
+
 @pytest.fixture
 def checker(tmp_path: Path) -> JobChecker:
     return JobChecker(config.load_text(TASKS, root=str(tmp_path)), {}, str(tmp_path))
@@ -81,6 +87,7 @@ def stored(checker: JobChecker, task: str, **args) -> tuple[str, dict]:
         ("shelled[line=anything]", {}, ("shelled", {"line": "anything"})),
         ("group", {"side": "left"}, ("group", {"side": "left"})),
         ("call", {"width": 3, "exact": True}, ("call", {"width": 3, "exact": True})),
+        ("call", {"colour": Colour.RED, "width": 0.5}, ("call", {"colour": "red", "width": 0.5})),
     ],
 )
 def test_what_fits_is_stored_under_the_tasks_own_name(checker, task, args, kept):
@@ -100,6 +107,7 @@ def test_what_fits_is_stored_under_the_tasks_own_name(checker, task, args, kept)
         ("thumb", {"image": ["a"]}, "`image` is a list: an argument is a text, a number or a boolean"),
         ("thumb", {"image": "a\0b"}, "the value of `image` contains a NUL character"),
         ("thumb", {"two words": "a"}, "`two words` is no name that an argument can have"),
+        ("call", {"width": float("nan")}, "`width` is not a finite number"),
         ("call", {"width": 2**63}, "`width` is a whole number of more than 64 bits"),
         ("thumb[size=320]", {}, "`thumb` has no `foreach`, and so no instance `thumb[size=320]`"),
         ("each[edge=1]", {}, "`each[edge=1]` names no instance of `each`: its keys are `side=...`, `level=...`"),
@@ -134,11 +142,26 @@ def test_paths_are_kept_so_that_they_mean_the_same_beside_the_file(tmp_path):
     (tmp_path / "sub" / "in" / "b.mov").touch()
     shown = config.load_text(TASKS + '\n[tasks.pack]\nrun = ["tar", "{{ vars.clips }}"]\n', root=str(tmp_path))
     assert stored(JobChecker(shown, {}, str(tmp_path / "sub")), "pack", clips="in/*")[1] == {"clips": "sub/in/*"}
+    os.makedirs(tmp_path / "a[1]b")
+    (tmp_path / "a[1]b" / "c.mov").touch()
+    odd = JobChecker(shown, {}, str(tmp_path / "a[1]b"))
+    assert stored(odd, "pack", clips="*.mov")[1] == {"clips": "a[[]1]b/*.mov"}
+    assert [each.text for each in globs.expand("a[[]1]b/*.mov", str(tmp_path))] == ["a[1]b/c.mov"]
 
 
 def test_a_key_that_is_empty_and_a_job_that_cannot_be_are_refused(checker):
     with pytest.raises(UsageError, match="must not be empty"):
         checker.check(NewJob(task="report", unique=""))
+    for wrong in (
+        {"priority": 1.5},
+        {"unique": 5},
+        {"after": "3"},
+        {"delay": "1s"},
+        {"at": True},
+        {"max_attempts": None},
+    ):
+        with pytest.raises(UsageError, match=f"a job's `{next(iter(wrong))}` must be"):
+            checker.check(NewJob(task="report", **wrong))
     for after in (0, -1, 2**63):
         with pytest.raises(NoSuchJob):
             checker.check(NewJob(task="report", after=after))
