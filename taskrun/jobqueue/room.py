@@ -59,6 +59,8 @@ class Costs:
 
     def frees(self, ended: Iterable[str], begun: Iterable[str]) -> bool:
         """Whether more of some limit is free for other workers after these have ended and those have begun."""
+        if not self.shares_limits:
+            return False
         change: dict[_Key, int] = {}
         for sign, tasks in ((1, ended), (-1, begun)):
             for task in tasks:

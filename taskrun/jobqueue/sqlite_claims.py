@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from taskrun.jobqueue.backoff import back_off
 from taskrun.jobqueue.room import Costs, Room
 from taskrun.jobqueue.sqlite_enqueue import FAR, MICROSECONDS
-from taskrun.jobqueue.values import Cancelled, Dead, Done, JobOutcome, JobState, Released, Retry
+from taskrun.jobqueue.values import Cancelled, Dead, Done, JobOutcome, JobState, Retry
 from taskrun.model import Value
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _LONGEST_ERROR = 10_000  # characters of an error that are kept
 
 _SKIPPED = 64  # jobs that do not fit, over which one looks before one looks task by task
 
+_DUE = "SELECT 1 FROM taskrun_job WHERE state = 'delayed' AND due_at <= ? LIMIT 1"
 _PROMOTE = """
     UPDATE taskrun_job SET state = 'ready'
     WHERE id IN (SELECT id FROM taskrun_job WHERE state = 'delayed' AND due_at <= ? ORDER BY due_at LIMIT ?)
@@ -98,6 +99,13 @@ class Settlement(Value, frozen=True, kw_only=True):
     result: bytes | None = None
 
 
+class _End(Value, frozen=True, kw_only=True):
+    state: JobState
+    error: str | None = None
+    result: bytes | None = None
+    run: str | None = None
+
+
 class Settled(Value, frozen=True, kw_only=True):
     """What has come of outcomes.
 
@@ -128,8 +136,7 @@ class Clerk:
 
     def may_take(self, database: sqlite3.Connection, running: Sequence[str], most: int, now: float) -> bool:
         """Whether there is anything to be taken; reads alone, so that idle workers do not write."""
-        due = "SELECT 1 FROM taskrun_job WHERE state = 'delayed' AND due_at <= ? LIMIT 1"
-        return bool(self._choose(database, running, most)) or _is_any(database, due, int(now * MICROSECONDS))
+        return bool(self._choose(database, running, most)) or _is_any(database, _DUE, int(now * MICROSECONDS))
 
     def take(self, database: sqlite3.Connection, running: Sequence[str], most: int, now: float) -> list[Claim]:
         """Takes up to ``most`` jobs whose time has come and for which there is room; the attempt counts from here.
@@ -141,7 +148,8 @@ class Clerk:
             now: Seconds since the epoch.
         """
         moment = int(now * MICROSECONDS)
-        database.execute(_PROMOTE, (moment, _PROMOTED))
+        if _is_any(database, _DUE, moment):  # an UPDATE that changes nothing takes far longer than a look
+            database.execute(_PROMOTE, (moment, _PROMOTED))
         found = self._choose(database, running, most)
         database.executemany(_TAKE, [(self._worker, moment, row[0]) for row in found])
         return [
@@ -220,40 +228,44 @@ class Clerk:
         fenced: list[int] = []
         offers = False
         for each in settlements:
-            held = database.execute(_HELD, (each.id, self._worker, each.number)).fetchone()
-            if held is None:
+            offered = self._end(database, each, now)
+            if offered is None:
                 fenced.append(each.id)
             else:
-                offers |= self._end(database, each, held, now)
+                offers |= offered
         return Settled(fenced=fenced, offers=offers)
 
-    def _end(
-        self,
-        database: sqlite3.Connection,
-        settlement: Settlement,
-        held: tuple[int, int, int],
-        now: float,
-    ) -> bool:
-        """Whether that offers a job."""
-        attempt, most, cancelling = held
-        job, outcome = settlement.id, settlement.outcome
+    def _end(self, database: sqlite3.Connection, settlement: Settlement, now: float) -> bool | None:
+        """Whether that offers a job; ``None``: the claim is not this worker's any more."""
+        job, outcome, number = settlement.id, settlement.outcome, settlement.number
         run = getattr(outcome, "run", None)
         match outcome:
             case Done():
-                return _settle(database, job, JobState.DONE, now, None, run=run, result=settlement.result)
+                end = _End(state=JobState.DONE, run=run, result=settlement.result)
             case Dead(error=error):
-                return _settle(database, job, JobState.DEAD, now, error, run=run)
+                end = _End(state=JobState.DEAD, run=run, error=error)
             case Cancelled(error=error):
-                return _settle(database, job, JobState.CANCELLED, now, error, run=run)
-            case Retry() | Released() if cancelling:
-                return _settle(database, job, JobState.CANCELLED, now, getattr(outcome, "error", "cancelled"), run=run)
-            case Retry(error=error) if attempt >= most:
-                return _settle(database, job, JobState.DEAD, now, error, run=run)
-            case Retry(error=error, delay=delay):
-                wait = self._wait(attempt, delay)
-                _offer_again(database, job, now + wait, error, is_due=not wait, run=run)
-            case Released():
-                database.execute(_RELEASE, (int(now * MICROSECONDS), job))
+                end = _End(state=JobState.CANCELLED, run=run, error=error)
+            case _:
+                held = database.execute(_HELD, (job, self._worker, number)).fetchone()
+                return None if held is None else self._give_back(database, settlement, held, now)
+        return _settle(database, job, end, now, holder=(self._worker, number))
+
+    def _give_back(
+        self, database: sqlite3.Connection, settlement: Settlement, held: tuple[int, int, int], now: float
+    ) -> bool | None:
+        attempt, most, cancelling = held
+        job, outcome = settlement.id, settlement.outcome
+        run, error = getattr(outcome, "run", None), getattr(outcome, "error", "cancelled")
+        if cancelling:
+            return _settle(database, job, _End(state=JobState.CANCELLED, run=run, error=error), now)
+        if not isinstance(outcome, Retry):
+            database.execute(_RELEASE, (int(now * MICROSECONDS), job))
+            return True
+        if attempt >= most:
+            return _settle(database, job, _End(state=JobState.DEAD, run=run, error=error), now)
+        wait = self._wait(attempt, outcome.delay)
+        _offer_again(database, job, now + wait, error, is_due=not wait, run=run)
         return True
 
     def _wait(self, attempt: int, delay: float | None) -> float:
@@ -275,9 +287,9 @@ class Clerk:
         for job, attempt, most, cancelling in found:
             error = f"the worker ended during attempt {attempt} of {most}"
             if cancelling:
-                _settle(database, job, JobState.CANCELLED, now, f"cancelled; {error}")
+                _settle(database, job, _End(state=JobState.CANCELLED, error=f"cancelled; {error}"), now)
             elif attempt >= most:
-                _settle(database, job, JobState.DEAD, now, error)
+                _settle(database, job, _End(state=JobState.DEAD, error=error), now)
             else:
                 _offer_again(database, job, now, error, is_due=True)
         return [row[0] for row in found]
@@ -303,21 +315,19 @@ class Clerk:
 
 
 def _settle(
-    database: sqlite3.Connection,
-    job: int,
-    state: JobState,
-    now: float,
-    error: str | None,
-    *,
-    run: str | None = None,
-    result: bytes | None = None,
-) -> bool:
-    """Whether that offers a job."""
+    database: sqlite3.Connection, job: int, end: _End, now: float, *, holder: tuple[str, int] | None = None
+) -> bool | None:
+    """Whether that offers a job; ``None``: the claim is no more its ``holder``'s: a worker's name, and a number."""
     moment = int(now * MICROSECONDS)
-    database.execute(_SETTLE, (str(state), moment, _short(error), result, _short(run), job))
-    if state is JobState.DONE:
-        return database.execute(_UNBLOCK, (moment, job)).rowcount > 0
-    if state is JobState.CANCELLED:
+    values = (end.state.value, moment, _short(end.error), end.result, _short(end.run), job)
+    if holder is None:
+        database.execute(_SETTLE, values)
+    elif not database.execute(_SETTLE_HELD, values + holder).rowcount:
+        return None
+    if end.state is JobState.DONE and _is_any(database, _BLOCKED_BY, job):
+        database.execute(_UNBLOCK, (moment, job))
+        return True
+    if end.state is JobState.CANCELLED:
         cancel_blocked(database, job, now)
     return False
 
@@ -330,7 +340,7 @@ def cancel_blocked(database: sqlite3.Connection, job: int, now: float, why: str 
         first = open_ends.pop()
         for (blocked,) in database.execute(_BLOCKED_BY, (first,)).fetchall():
             error = f"job {first}, after which it was to come, {why}"
-            database.execute(_SETTLE, (str(JobState.CANCELLED), int(now * MICROSECONDS), error, None, None, blocked))
+            database.execute(_SETTLE, (JobState.CANCELLED.value, int(now * MICROSECONDS), error, None, None, blocked))
             open_ends.append(blocked)
             count += 1
         why = "is cancelled"
@@ -341,7 +351,7 @@ def _offer_again(
     database: sqlite3.Connection, job: int, due: float, error: str, *, is_due: bool, run: str | None = None
 ) -> None:
     state = JobState.READY if is_due else JobState.DELAYED
-    database.execute(_AGAIN, (str(state), int(due * MICROSECONDS), _short(error), _short(run), job))
+    database.execute(_AGAIN, (state.value, int(due * MICROSECONDS), _short(error), _short(run), job))
 
 
 def _is_any(database: sqlite3.Connection, query: str, *values: object) -> bool:
