@@ -63,19 +63,36 @@ class Presence:
 
 
 def is_alive(folder: str, worker: str) -> bool:
-    """Whether a worker, or a process that inherited its lock, lives; by the lock alone, which no clock can change."""
+    """Whether a worker, or a process that inherited its lock, lives; by the lock alone, which no clock can change.
+
+    One of which that cannot be told lives: it is another user's, or no more files can be opened.
+    """
     try:
         descriptor = os.open(os.path.join(folder, worker + _LOCK), os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
+    except OSError:
+        return True
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: others may be looking, too
+    except OSError:
         return True
     else:
         return False
     finally:
         os.close(descriptor)
+
+
+def has_lock(folder: str, worker: str) -> bool:
+    """Whether a worker's lock is where others look for it."""
+    return os.path.lexists(os.path.join(folder, worker + _LOCK))
+
+
+def refresh(folder: str, worker: str) -> None:
+    """Makes a worker's files look used, for programs that remove what has not been for days."""
+    for end in (_LOCK, _BELL):
+        with contextlib.suppress(OSError):
+            os.utime(os.path.join(folder, worker + end))
 
 
 def living(folder: str) -> list[str]:
@@ -104,7 +121,11 @@ def ring(folder: str, *, but: str = "") -> None:
         return
     if not bells:
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+    try:
+        sender = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    except OSError:  # no more files can be opened
+        return
+    with sender:
         sender.setblocking(False)
         for name in bells:
             try:
@@ -118,7 +139,7 @@ def ring(folder: str, *, but: str = "") -> None:
 def _workers(folder: str) -> list[str]:
     try:
         return sorted(name.removesuffix(_LOCK) for name in os.listdir(folder) if name.endswith(_LOCK))
-    except FileNotFoundError:
+    except OSError:  # there is no such folder, or no more files can be opened: one looks again
         return []
 
 

@@ -14,11 +14,11 @@ from taskrun.jobqueue.sqlite_admin import SqliteAdmin
 from taskrun.jobqueue.sqlite_enqueue import checked, insert
 from taskrun.jobqueue.sqlite_file import SqliteFile, explain
 from taskrun.jobqueue.sqlite_schema import VERSION, check_library, check_version, migrate, version_of
-from taskrun.jobqueue.values import QueueBusy, QueueUnwritable, Retention
+from taskrun.jobqueue.values import QueueBusy, QueueRefused, QueueUnwritable, Retention
 from taskrun.model import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import trio
 
@@ -75,29 +75,29 @@ class SqliteQueue:
         with self._file.writing() as database:
             stored = insert(database.cursor(), ready, self._clock())
         self.wake()
-        with contextlib.suppress(QueueBusy, QueueUnwritable):  # the jobs are stored all the same
+        with contextlib.suppress(QueueBusy, QueueUnwritable, QueueRefused):  # the jobs are stored all the same
             self._file.copy_back()
         return stored
 
     def _enqueue_within(
         self, connection: sqlite3.Connection, jobs: list[tuple[NewJob, bytes]]
     ) -> list[Stored | Duplicate]:
-        cursor = connection.cursor()
-        cursor.row_factory = None  # an application may have set one
-        self._check_same(cursor)
+        text, connection.text_factory = connection.text_factory, str  # an application may have set another
         try:
-            if not connection.in_transaction:
-                if connection.isolation_level is None or getattr(connection, "autocommit", -1) is True:
-                    raise UsageError("this connection commits each statement by itself: execute BEGIN IMMEDIATE first")
-                connection.execute("BEGIN IMMEDIATE")
-            version = version_of(cursor)
-            check_version(version, self._file.path)
-            if version < VERSION:  # here, since no other connection can write while the application does
-                check_library()
-                migrate(cursor)
-            return insert(cursor, jobs, self._clock())
+            cursor = connection.cursor()
+            cursor.row_factory = None  # as here
+            self._check_same(cursor)
+            with _all_or_none(connection):
+                version = version_of(cursor)
+                check_version(version, self._file.path)
+                if version < VERSION:  # here, since no other connection can write while the application does
+                    check_library()
+                    migrate(cursor)
+                return insert(cursor, jobs, self._clock())
         except sqlite3.DatabaseError as error:
             raise explain(error, self._file.path) from error
+        finally:
+            connection.text_factory = text
 
     def _check_same(self, cursor: sqlite3.Cursor) -> None:
         main = next((row[2] for row in cursor.execute("PRAGMA database_list") if row[1] == "main"), "")
@@ -145,3 +145,24 @@ class SqliteQueue:
     def close(self) -> None:
         """Closes the connection; the next use opens another."""
         self._file.close()
+
+
+@contextlib.contextmanager
+def _all_or_none(connection: sqlite3.Connection) -> Iterator[None]:
+    """Within the application's transaction, or one that is begun for it; an exception undoes this, and nothing else."""
+    began = not connection.in_transaction
+    if began:
+        if connection.isolation_level is None or getattr(connection, "autocommit", -1) is True:
+            raise UsageError("this connection commits each statement by itself: execute BEGIN IMMEDIATE first")
+        connection.execute("BEGIN IMMEDIATE")
+    connection.execute("SAVEPOINT taskrun_enqueue")
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # some errors have rolled all of it back
+            connection.execute("ROLLBACK TO taskrun_enqueue")
+            connection.execute("RELEASE taskrun_enqueue")
+            if began:
+                connection.rollback()
+        raise
+    connection.execute("RELEASE taskrun_enqueue")

@@ -30,6 +30,7 @@ _PRIMARY = 0xFF  # of an extended error code
 _WAL_LIMIT = 4 * 1024 * 1024  # bytes of the write-ahead log, from which it is copied into the database
 _WAL_LOOK = 100  # transactions between two looks at its size
 _WAL_WAIT = 0.2  # seconds that copying waits for writers and readers, and holds up writers
+_WAL_PAUSE = 10.0  # seconds after somebody was in the way, such as a reader whose transaction is long
 
 _files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
 _held_for_fork: list[SqliteFile] = []
@@ -43,15 +44,23 @@ class SqliteFile:
         path: Of the file; it is made where there is none.
         durable: Whether a commit survives a power failure (``synchronous=FULL``), or the machine's running on alone.
         patience: Seconds to wait for another's transaction.
+        must_stay: Whether it is refused once it is another file than before, and not opened anew: so much of the old
+            one is in the user's hands that it could not go on.
+
+    Attributes:
+        path: Of the file itself, whatever links lead to it: what lies beside it must be the same for everybody.
     """
 
-    def __init__(self, path: str, *, durable: bool, patience: float = PATIENCE) -> None:
-        self.path = os.path.abspath(path)
+    def __init__(self, path: str, *, durable: bool, patience: float = PATIENCE, must_stay: bool = False) -> None:
+        self.path = os.path.realpath(path)
         self._durable = durable
         self._patience = patience
+        self._must_stay = must_stay
+        self._identity: tuple[int, int] | None = None  # of the file that was opened last
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._written = 0  # transactions since the last look at the log's size
+        self._copy_from = 0.0  # on the monotonic clock: not before
         with _forking:
             _files.add(self)
 
@@ -91,7 +100,7 @@ class SqliteFile:
     @property
     def may_be_long(self) -> bool:
         """Whether enough was written for ``copy_back`` to look at the log."""
-        return self._written >= _WAL_LOOK
+        return self._written >= _WAL_LOOK and time.monotonic() >= self._copy_from
 
     def copy_back(self) -> None:
         """Copies a write-ahead log that has become large into the database, as often as it is called often enough.
@@ -112,9 +121,11 @@ class SqliteFile:
                 database = self._connection()
                 _wait_for_locks(database, _WAL_WAIT)
                 try:
-                    database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()  # says so if somebody was in the way
+                    (was_busy, *_) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 finally:
                     _wait_for_locks(database, self._patience)
+            if was_busy:
+                self._copy_from = time.monotonic() + _WAL_PAUSE
 
     def check(self) -> None:
         """Looks for damage, which takes about a second for a gigabyte.
@@ -143,6 +154,15 @@ class SqliteFile:
             self._database = None
 
     def _connection(self) -> sqlite3.Connection:
+        """The connection to the file that has this name now.
+
+        SQLite would go on in a file that was removed or replaced: what is stored there nobody finds, and what others
+        store in the new one is not seen.
+        """
+        if self._identity is not None and self._identity != _identity_of(self.path):
+            if self._must_stay:
+                raise QueueRefused(f"the queue {self.path} was removed or replaced while it was in use")
+            self._close()
         if self._database is None:
             check_library()
             self._make()
@@ -153,6 +173,7 @@ class SqliteFile:
                 database.close()
                 raise
             self._database = database
+            self._identity = _identity_of(self.path)
         return self._database
 
     def _make(self) -> None:
@@ -167,6 +188,12 @@ class SqliteFile:
             raise QueueRefused(
                 f"the queue {self.path} is on a network file system ({kind}), whose locks and shared memory SQLite "
                 "cannot rely on: put it on a local disk"
+            )
+        beside = [end for end in ("-wal", "-shm") if os.path.lexists(self.path + end)]
+        if beside and not os.path.lexists(self.path):  # in this order, since the file is made first
+            raise QueueRefused(
+                f"the queue {self.path} is gone, but its {' and '.join(beside)} are not: put it back, or remove them "
+                "too when nothing uses them any more"
             )
         with contextlib.suppress(OSError):  # it is there; or no file can be made so here, and SQLite makes or says it
             os.mknod(self.path, stat.S_IFREG | 0o600)
@@ -215,11 +242,20 @@ class SqliteFile:
     def hold_for_fork(self) -> None:
         """Waits for the transaction under way, closes, and keeps all others out."""
         self._lock.acquire()
-        self._close()
+        with contextlib.suppress(sqlite3.Error):  # it would end nothing but the wait for it
+            self._close()
 
     def release_after_fork(self) -> None:
         """Lets others in again."""
         self._lock.release()
+
+
+def _identity_of(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _wait_for_locks(database: sqlite3.Connection, seconds: float) -> None:
@@ -229,7 +265,7 @@ def _wait_for_locks(database: sqlite3.Connection, seconds: float) -> None:
 def explain(error: sqlite3.DatabaseError, path: str) -> Exception:
     """What an error of SQLite's means for the queue; a mistake of ours stays what it is."""
     code = _code(error)
-    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+    if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}:
         return QueueBusy(f"the queue {path} is locked by another process ({error})")
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return _damage(path, error)
@@ -268,8 +304,8 @@ def filesystem_of(folder: str) -> str:
 def _before_fork() -> None:
     _forking.acquire()
     for file in list(_files):
-        file.hold_for_fork()
         _held_for_fork.append(file)
+        file.hold_for_fork()
 
 
 def _after_fork() -> None:

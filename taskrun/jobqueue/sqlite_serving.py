@@ -105,11 +105,26 @@ class Service:
             raise QueueUnwritable(f"cannot use {self._folder} for the workers' locks: {error.strerror}") from None
         store = self._open_store(presence.worker)
         try:
-            await self._in_thread(store.open)
-            await self._serve(store, presence)
+            if await self._open(store):
+                await self._serve(store, presence)
         finally:
             store.close()
             presence.leave(clean=not self._settlements)
+
+    async def _open(self, store: WorkerStore) -> bool:
+        """Waits for as long as somebody else holds the database; not if it is stopped."""
+        wait = _FIRST_WAIT
+        while not self._stop.is_set():
+            try:
+                await self._in_thread(store.open)
+            except QueueBusy as error:
+                self._trouble(str(error))
+            else:
+                return True
+            with trio.move_on_after(wait):
+                await self._stop.wait()
+            wait = min(wait * 2, _LONGEST_WAIT)
+        return False
 
     async def _serve(self, store: WorkerStore, presence: Presence) -> None:
         try:
@@ -165,6 +180,8 @@ class Service:
                 self._trouble(str(error))
             else:
                 break
+            if self._stop.is_set() and not self._leases:  # then there is nothing to be done any more
+                return Turn()
             await trio.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
         for each in settled:
@@ -233,7 +250,10 @@ class Service:
             priority=claim.priority,
             enqueued_at=claim.enqueued_at,
         )
-        return await self._handle(job, lease)
+        outcome = await self._handle(job, lease)
+        if not isinstance(outcome, JobOutcome):
+            raise TypeError(f"a job ends with an outcome, and not with {outcome!r}")
+        return outcome
 
     async def _listen(self, presence: Presence) -> None:
         if presence.bell is None:

@@ -15,7 +15,7 @@ from taskrun.jobqueue.sqlite_admin import SqliteAdmin
 from taskrun.jobqueue.sqlite_claims import Claim, Clerk, Settlement
 from taskrun.jobqueue.sqlite_file import SqliteFile
 from taskrun.jobqueue.sqlite_recurring import Ticker
-from taskrun.jobqueue.values import QueueBusy
+from taskrun.jobqueue.values import QueueBusy, QueueRefused
 from taskrun.model import Value
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class WorkerStore:
     ) -> None:
         self._clerk = Clerk(worker, chance, allowance)
         # A power failure may undo the last commits of a worker: then these jobs run again, which is promised anyway.
-        self._file = SqliteFile(path, durable=False, patience=_PATIENCE)
+        self._file = SqliteFile(path, durable=False, patience=_PATIENCE, must_stay=True)
         self._admin = SqliteAdmin(self._file, folder, clock)
         self._folder = folder
         self._worker = worker
@@ -142,7 +142,16 @@ class WorkerStore:
             return self._clerk.is_drained(database)
 
     def has_chores(self) -> bool:
-        """Whether others have left something to look after; to be asked every second, and as quick as a turn."""
+        """Whether others have left something to look after; to be asked every second, and as quick as a turn.
+
+        Raises:
+            QueueRefused: The lock of this worker is gone.
+        """
+        if not presence.has_lock(self._folder, self._worker):
+            raise QueueRefused(
+                f"this worker's lock, {self._worker}.lock, was removed from {self._folder} while it was in use: "
+                "others take its jobs"
+            )
         self._until_sweep -= 1
         if self._until_sweep < 0 or self._file.may_be_long or self._ticker.news(self._clock()):
             return True
@@ -165,6 +174,7 @@ class WorkerStore:
             presence.ring(self._folder)
         self._store_recurring()
         presence.forget_dead(self._folder)
+        presence.refresh(self._folder, self._worker)
         if self._until_sweep < 0 and (self._retention is None or not self._admin.prune_some(self._retention)):
             self._until_sweep = _SWEEP
         self._file.copy_back()
