@@ -208,9 +208,9 @@ class TaskWorker(Member[TaskTurn]):
         if self.process is not None:
             self._place.link.dump(self.process)
 
-    async def read_rest(self) -> None:
-        """Reads what its calls have written so far."""
-        await self._outputs.catch_up(self._streams)
+    async def read_rest(self, *, held: bool) -> None:
+        """Reads what its calls have written so far; ``held`` as of ``Pump.drain``."""
+        await self._outputs.catch_up(self._streams, held=held)
 
     def put_down(self) -> None:
         """The call is over and all of it was read: another may come."""

@@ -139,7 +139,7 @@ class PooledAttempt(PythonAttempt):
 
     async def _read_rest(self) -> bool:
         if self._turn is not None and self._turn.worker is not None and self._turn.whole:
-            await self._turn.worker.read_rest()
+            await self._turn.worker.read_rest(held=self.running.stopping is None)
             self._all_read = True
         return True
 

@@ -140,10 +140,11 @@ class Pump:
         """Nothing is read any more; the streams have been closed before."""
         self._ready.close()
 
-    async def drain(self, streams: list[Stream], quiet: float) -> bool:
+    async def drain(self, streams: list[Stream], quiet: float, *, held: bool = True) -> bool:
         """Reads streams whose writers should be dead to their end, or until nothing has come for ``quiet`` seconds.
 
         It ends also where a stranger holds the other end and writes for ever: what the dead had written is in the pipe.
+        Without ``held`` it reads, no more than that, whoever holds the reading up.
 
         Returns:
             Whether the end of every one of them was seen.
@@ -151,27 +152,27 @@ class Pump:
         whole = True
         for stream in streams:
             if not stream.closed:
-                await self._drain_one(stream, quiet)
+                await self._drain_one(stream, quiet, held=held)
                 whole = whole and stream.closed
         return whole
 
-    async def catch_up(self, streams: list[Stream]) -> None:
-        """Reads what is in streams now, whose writers live on."""
+    async def catch_up(self, streams: list[Stream], *, held: bool = True) -> None:
+        """Reads what is in streams now, whose writers live on; ``held`` as of ``drain``."""
         for stream in streams:
-            if self._holders:
+            if self._holders and held:
                 await self._released.wait()
             reads = 0 if stream.closed or not stream.read_once() else stream.reads_of_all()  # mostly it was silent
             while reads and not stream.closed:
-                if self._holders:
+                if self._holders and held:
                     await self._released.wait()
                 if not stream.read_once():
                     break
                 reads -= 1
 
-    async def _drain_one(self, stream: Stream, quiet: float) -> None:
+    async def _drain_one(self, stream: Stream, quiet: float, *, held: bool) -> None:
         reads = stream.reads_of_all()
         while reads and not stream.closed:
-            if self._holders:
+            if self._holders and held:
                 await self._released.wait()
             if stream.read_once():
                 reads -= 1

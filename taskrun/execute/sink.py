@@ -246,7 +246,8 @@ class Sink:
         """Reads what is left: to the end, or until nothing has come for a while."""
         if self.read_first is not None:
             self.read_first()
-        whole = await self._equipment.outputs.drain(self._streams, _QUIET)
+        # What was stopped on its own, beside others, ends though nobody takes their output.
+        whole = await self._equipment.outputs.drain(self._streams, _QUIET, held=self._running.stopping is None)
         if self.read_rest is not None:
             whole = await self.read_rest() and whole
         if not whole:

@@ -55,6 +55,14 @@ class JobReporters:
             self.lines.handle(stamped)
         self.shown.handle(stamped)
 
+    def close(self) -> None:
+        """Closes all; twice is harmless."""
+        try:
+            self.shown.close()
+        finally:
+            if self.lines is not None:
+                self.lines.close()
+
     def of_job(self, job: int, folder: str) -> Callable[[Stamped], None]:
         """Takes the events of the run of a job, whose record is in ``folder``."""
 

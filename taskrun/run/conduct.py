@@ -5,7 +5,6 @@ It puts the rooms together and decides nothing that one of them could; the tasks
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
@@ -19,7 +18,7 @@ from taskrun.run.options import RunResult
 from taskrun.run.python import open_scratch
 from taskrun.run.recording import last_aborted
 from taskrun.run.selecting import check_selection, select
-from taskrun.run.signals import SignalDesk, stop_this_process, taken
+from taskrun.run.signals import SignalDesk, die_of, stop_this_process, taken
 from taskrun.run.terminal import Terminal
 from taskrun.run.under_way import UnderWay
 
@@ -138,10 +137,7 @@ class Conductor:
         if self._run is not None:
             self._run.abandon()
         self._terminal.restore()
-        signal.signal(number, signal.SIG_DFL)
-        with contextlib.suppress(OSError):
-            os.kill(os.getpid(), number)
-        os._exit(128 + number)
+        die_of(number)
 
     async def suspend(self) -> None:
         """Ctrl+Z: everything below the host stops, then this process itself, until somebody sends SIGCONT."""

@@ -85,6 +85,7 @@ class Carrier:
         self._warned: set[str] = set()
         self._keeps: int | None = None
         self._stopping: tuple[CancelReason, int, bool] | None = None  # all jobs are to end: why, signal, at once
+        self._beginning: set[trio.CancelScope] = set()  # of jobs that have no work yet
 
     async def __call__(self, job: Job, lease: Lease) -> JobOutcome:
         """Carries an attempt at a job out; see ``jobqueue.values.Handle``."""
@@ -149,6 +150,8 @@ class Carrier:
     async def _select(self, setting: Setting, lease: Lease) -> tuple[Selection | None, list[str]]:
         """What will run, and what to warn of; nothing where the job has been stopped meanwhile.
 
+        It begins when there is room for what it will have to tell.
+
         Raises:
             UsageError, ProjectError, NothingMatched, ResourceError: As of ``selecting``.
         """
@@ -158,12 +161,16 @@ class Carrier:
         error: Exception | None = None
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at, lease.cancelled, nursery.cancel_scope)
+            self._beginning.add(nursery.cancel_scope)
             try:
+                await self._stage.wait_room()
                 found = await select(setting, link)
                 warnings = await check_selection(setting, found, link, self._said)
                 selection = found
             except (UsageError, ProjectError, NothingMatched, ResourceError) as caught:
                 error = caught  # raised outside, so that it comes alone and not in a group
+            finally:
+                self._beginning.discard(nursery.cancel_scope)
             nursery.cancel_scope.cancel()
         if error is not None:
             raise error
@@ -237,6 +244,8 @@ class Carrier:
     def stop_all(self, reason: CancelReason, number: int, *, kill: bool) -> None:
         """Stops all jobs by the ladder, or at once; they are given back."""
         self._stopping = (reason, number, kill)
+        for scope in self._beginning:
+            scope.cancel()
         for work in list(self.running):
             self._stop(work)
 

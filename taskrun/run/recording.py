@@ -36,6 +36,14 @@ def last_aborted(setting: Setting) -> RunSummary | None:
     return None
 
 
+def read_log_at(path: str) -> Iterator[tuple[str, bytes]]:
+    """Pieces of a capped log by its whole path, RUN/logs/TASK; see ``Recording.read_log``."""
+    from taskrun.record.reading import read_log
+
+    folder = os.path.dirname(os.path.dirname(path))
+    return read_log(folder, os.path.relpath(path, folder))
+
+
 class Recording:
     """One run's folder, and what earlier runs left there.
 

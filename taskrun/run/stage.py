@@ -67,6 +67,7 @@ class Stage:
         self._terminal = terminal
         self._on_lost = on_lost
         self._in_background = False
+        self._room = trio.Event()
         self.writer = Writer(
             run_soon=trio.lowlevel.current_trio_token().run_sync_soon,
             on_space=self._on_space,
@@ -90,11 +91,23 @@ class Stage:
         elif type(event) is RunCancel and work.scheduler.cancelled is not None:
             # Whoever does not read holds no end up: tasks' last output goes to their logs, and is shown while there
             # is room for it.
-            self._on_space()
+            self.let_go()
 
     # --- the writer
 
+    async def wait_room(self) -> None:
+        """While nobody reads, nothing begins that would have more to tell."""
+        while self.writer.full:
+            if self._room.is_set():
+                self._room = trio.Event()
+            await self._room.wait()
+
     def _on_space(self) -> None:
+        self._room.set()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Tasks' output is read again, whether or not anybody takes it: what ends must not wait for that."""
         self._machinery.outputs.release("writer")
         for work in self.works:
             work.executor.release_clocks()
@@ -113,13 +126,14 @@ class Stage:
             return f"--events {self._events}"
         return "stdout" if fd == 1 else "stderr"
 
-    async def wait_written(self, give_up: Callable[[], bool]) -> None:
-        """A pipeline's slow reader gets everything; it holds us up until ``give_up`` says so."""
+    async def wait_written(self, give_up: Callable[[], bool]) -> bool:
+        """A pipeline's slow reader gets everything; it holds us up until ``give_up`` says so. Whether it has it all."""
         written = trio.Event()
         self.writer.when_written(written.set)
         while not written.is_set() and not give_up():
             with trio.move_on_after(TICK):
                 await written.wait()
+        return written.is_set()
 
     def close(self) -> None:
         """Nothing comes any more; who reads gets a moment."""

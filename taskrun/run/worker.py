@@ -28,25 +28,21 @@ from taskrun.run.jobs import Carrier
 from taskrun.run.options import RunResult
 from taskrun.run.parent import dies_with_parent, watch_parent
 from taskrun.run.python import open_scratch, template_of
-from taskrun.run.recording import last_aborted
+from taskrun.run.recording import last_aborted, read_log_at
 from taskrun.run.setting import display
-from taskrun.run.signals import SignalDesk, stop_this_process, taken
+from taskrun.run.signals import SignalDesk, die_of, stop_this_process, taken
 from taskrun.run.stage import TICK, Stage
 from taskrun.run.status import RESOURCES, Tally
 from taskrun.run.terminal import Terminal
 from taskrun.run.under_way import POOLS, REAP
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from taskrun.events import AnyEvent
     from taskrun.host.start import HostStart
     from taskrun.jobqueue.values import QueueEngine
     from taskrun.model import Leftover
     from taskrun.report.jobs import JobReporters
     from taskrun.run.worker_setting import WorkerSetting
-
-_HUNG = 1.0  # seconds that whoever reads our output gets at the end
 
 
 class QueueWorker:
@@ -65,7 +61,9 @@ class QueueWorker:
         self._stop = trio.Event()
         self._stopped_by: signal.Signals | None = None
         self._cancelled: CancelReason | None = None  # jobs were not finished, but stopped
-        self._over = False
+        self._begun = False  # all that answers signals is there
+        self._over = False  # nothing is left to stop
+        self._hurry: CancelReason | None = None  # a signal when it was over: not to wait for whoever reads
         self._tally = Tally()
         self._facts = Facts(self._run.run_id, self._tally, count_output=False)
         self._suspended = False
@@ -83,8 +81,8 @@ class QueueWorker:
             await nursery.start(self._desk.serve, taken())
             said = open_scratch()
             try:
-                async with open_link(self._host, warn=self._warn_of_template, templates_log=said) as link:
-                    result = await self._with_link(link, said)
+                async with open_link(self._host, warn=self._warn_of_template, templates_log=said) as self._link:
+                    result = await self._with_link(self._link, said)
             finally:
                 os.close(said)
                 self._terminal.restore()
@@ -104,7 +102,6 @@ class QueueWorker:
         from taskrun.report.jobs import make_job_reporters
 
         setting = self._run
-        self._link = link
         self._clock = RunClock(trio.lowlevel.current_clock().current_time)
         self._began = self._clock.now()
         settings = display(setting, None)
@@ -120,7 +117,7 @@ class QueueWorker:
             settings,
             self._stage.writer,
             about=self._setting.about,
-            read_log=_read_log,
+            read_log=read_log_at,
             events_fd=self._stage.events_fd,
             events_output=setting.options.output == "stream",
             clock=self._clock.now,
@@ -142,6 +139,7 @@ class QueueWorker:
             from taskrun.run.pools import make_all_pools
 
             self._machinery.pools = make_all_pools(setting, link, self._machinery.outputs)
+        self._begun = True
 
     # --- from begin to end
 
@@ -170,20 +168,25 @@ class QueueWorker:
                 self._over = True
                 if not self._link.lost.is_set():
                     leaked = await shut_down(self._link, self._facts)
-                with trio.move_on_after(_HUNG if self._cancelled else float("inf")):
-                    await self._stage.wait_written(lambda: False)
+                await self._wait_written()
                 nursery.cancel_scope.cancel()
-            self._tell_end(leaked, failed)
+            result = self._tell_end(leaked, failed)
+            self._reporters.close()
+            if result.signal is None:
+                await self._wait_written()
         finally:
             self._over = True
             self._machinery.close()
-            self._reporters.shown.close()
-            if self._reporters.lines is not None:
-                self._reporters.lines.close()
+            self._reporters.close()
             self._stage.close()
         if failed is not None:
             raise failed
-        return self._result()
+        return result
+
+    async def _wait_written(self) -> None:
+        """A pipeline's slow reader gets everything, unless a second signal says that nobody waits for that."""
+        if not await self._stage.wait_written(lambda: (self._cancelled or self._hurry) is not None):
+            self._cancelled = self._cancelled or self._hurry
 
     async def _serve(self, engine: QueueEngine) -> None:
         await engine.serve(
@@ -219,7 +222,7 @@ class QueueWorker:
         for text in warnings:
             self._facts.warn("run", text)
 
-    def _tell_end(self, leaked: tuple[Leftover, ...], failed: Exception | None) -> None:
+    def _tell_end(self, leaked: tuple[Leftover, ...], failed: Exception | None) -> RunResult:
         result = self._result() if failed is None else RunResult(exit_status=RESOURCES)
         self._emit(
             WorkerEnd(
@@ -230,6 +233,7 @@ class QueueWorker:
                 leaked=leaked,
             )
         )
+        return result
 
     def _result(self) -> RunResult:
         """How the worker itself ended; what became of jobs is the queue's to know.
@@ -277,6 +281,7 @@ class QueueWorker:
             self._cancelled = reason
         if self._carrier.jobs:
             self._emit(RunCancel(reason=str(self._cancelled), killing=kill))
+        self._stage.let_go()  # also where no job is left to say so: the workers of pools end now
         self._carrier.stop_all(self._cancelled, number, kill=kill)
         if self._machinery.pools is not None:
             self._machinery.pools.hurry(0.0 if kill else self._run.prepared.project.run.cleanup)
@@ -308,16 +313,16 @@ class QueueWorker:
 
     def cancel(self, number: signal.Signals, *, kill: bool) -> None:
         """The first asks to finish, the second to stop, the third (``kill``) to kill."""
-        if self._over:
-            return
+        reason = CancelReason(kind=CancelKind.SECOND_SIGNAL if kill else CancelKind.SIGNAL, detail=number.name)
         if self._stopped_by is None:
             self._stopped_by = number
             self._stop.set()
-            if hasattr(self, "_carrier"):  # else it has not begun
+            if self._begun and not self._over:
                 self._emit(WorkerStopping(reason=number.name, running=self._carrier.jobs))
-            return
-        kind = CancelKind.SECOND_SIGNAL if kill else CancelKind.SIGNAL
-        self._cancel(CancelReason(kind=kind, detail=number.name), number, kill=kill)
+        elif self._over:
+            self._hurry = reason
+        elif self._begun:
+            self._cancel(reason, number, kill=kill)
 
     def tell_state(self) -> None:
         """SIGQUIT: what runs, as of SIGUSR1; a run has a folder for more."""
@@ -325,17 +330,18 @@ class QueueWorker:
 
     def leave(self, number: signal.Signals) -> NoReturn:
         """Ends this process now; the host sees the socket close and kills everything."""
-        with contextlib.suppress(AttributeError):  # it had not begun
+        if self._begun:
             self._link.abandon()
             self._stage.abandon()
         self._terminal.restore()
-        signal.signal(number, signal.SIG_DFL)
-        with contextlib.suppress(OSError):
-            os.kill(os.getpid(), number)
-        os._exit(128 + number)
+        die_of(number)
 
     async def suspend(self) -> None:
         """Ctrl+Z: everything below the host stops, then this process itself, until somebody sends SIGCONT."""
+        if not self._begun:
+            self._terminal.restore()
+            stop_this_process()
+            return
         self._suspended = True
         works = list(self._carrier.running)
         for work in works:
@@ -369,7 +375,7 @@ class QueueWorker:
 
     def continued(self) -> None:
         """Somebody sent SIGCONT."""
-        if not self._suspended:
+        if self._begun and not self._suspended:
             self._stage.continued()
 
     def resized(self) -> None:
@@ -377,6 +383,8 @@ class QueueWorker:
 
     def show_status(self) -> None:
         """SIGUSR1: what is running, in words."""
+        if not self._begun:
+            return
         now = self._clock.now()
         for work, job in self._carrier.running.items():
             for name, running in work.executor.running():
@@ -388,11 +396,3 @@ class QueueWorker:
     def keyboard_is_a_tasks(self) -> bool:
         """Never: no job is interactive."""
         return False
-
-
-def _read_log(path: str) -> Iterator[tuple[str, bytes]]:
-    """A capped log by its whole path: RUN/logs/TASK."""
-    from taskrun.record.reading import read_log
-
-    folder = os.path.dirname(os.path.dirname(path))
-    return read_log(folder, os.path.relpath(path, folder))
