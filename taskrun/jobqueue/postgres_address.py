@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _ENCODE = "special characters in a user's name or password must be percent-encoded (@ is %40, / is %2F, : is %3A)"
 # Of connections over a network: a server that is gone is noticed within half a minute, also where nothing says so.
 _DEFAULTS = {
-    "connect_timeout": "10",
+    "connect_timeout": "5",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from procrastinate.jobs import Status
 
 from taskrun.jobqueue.postgres_endings import Ending, ending, ending_with_worker
+from taskrun.jobqueue.postgres_enqueue import NEVER
 from taskrun.jobqueue.postgres_library import Library
 from taskrun.jobqueue.sqlite_claims import Claim
 from taskrun.jobqueue.values import JobState
@@ -150,14 +151,25 @@ def take_each(connection: Connection[Any], chosen: Iterable[tuple[int, str]], wo
             missed.append(job)
             continue
         row = connection.execute(_TAKE, (worker, fetched)).fetchone()
-        if row is None:  # another program has put it there, or back
-            library.finish(fetched, Status.FAILED)
+        if row is None:
+            _put_back(connection, fetched)
             continue
         names = ("id", "task", "payload", "attempt", "max_attempts", "priority", "enqueued_at", "number")
         claims.append(Claim(**dict(zip(names, row, strict=True))))
     if missed:
         _bury_lost(connection, missed)
     return claims
+
+
+def _put_back(connection: Connection[Any], job: int) -> None:
+    """What procrastinate hands out although it is not ready: another program has changed its row."""
+    library = Library(connection)
+    row = connection.execute("SELECT state, due_at FROM taskrun_job WHERE id = %s", (job,)).fetchone()
+    state = None if row is None else JobState(row[0])
+    if row is not None and state in {JobState.DELAYED, JobState.BLOCKED}:
+        library.offer_again(job, row[1] if state is JobState.DELAYED else NEVER)
+    elif state is not JobState.RUNNING:  # else it is as it should be again
+        library.finish(job, Status.FAILED)
 
 
 def _bury_lost(connection: Connection[Any], jobs: Sequence[int]) -> None:
@@ -177,7 +189,7 @@ def settle(
     if not settlements:
         return []
     jobs = [each.id for each in settlements]
-    Library(connection).hold(jobs)
+    there = Library(connection).hold_taken(jobs)
     rows = connection.execute(_HELD, (jobs, worker)).fetchall()
     held = {(row[0], row[1]): row[2:] for row in rows}
     fenced = []
@@ -187,7 +199,8 @@ def settle(
             fenced.append(each.id)
             continue
         attempt, most, cancelling = row
-        end(connection, each.id, ending(each.outcome, attempt, most, cancelling=cancelling, chance=chance), each.result)
+        how = ending(each.outcome, attempt, most, cancelling=cancelling, chance=chance)
+        _end(connection, each.id, how, each.result, is_there=each.id in there)
     return fenced
 
 
@@ -204,28 +217,29 @@ def give_back(connection: Connection[Any], worker: str, known: Collection[tuple[
     jobs = [job for job, claim, _cancelling in rows if known is None or (job, claim) not in known]
     if not jobs:
         return []
-    Library(connection).hold(jobs)
+    there = Library(connection).hold_taken(jobs)
     for job, _claim, attempt, most, cancelling in connection.execute(_HELD, (jobs, worker)).fetchall():
+        how = Ending(state=JobState.CANCELLED if cancelling else JobState.READY, counts=cancelling)
         if known is None:
-            end(connection, job, ending_with_worker(attempt, most, cancelling=cancelling), None)
-        else:
-            state = JobState.CANCELLED if cancelling else JobState.READY
-            end(connection, job, Ending(state=state, counts=cancelling), None)
+            how = ending_with_worker(attempt, most, cancelling=cancelling)
+        _end(connection, job, how, None, is_there=job in there)
     return jobs
 
 
-def end(connection: Connection[Any], job: int, how: Ending, result: bytes | None) -> None:
-    """An attempt at a running job has ended."""
+def _end(connection: Connection[Any], job: int, how: Ending, result: bytes | None, *, is_there: bool) -> None:
+    """An attempt at a running job has ended; procrastinate has its row, unless another program has deleted it."""
     library = Library(connection)
     if how.state.settled:
-        library.finish(job, _STATUSES[how.state])
+        if is_there:
+            library.finish(job, _STATUSES[how.state])
         _settled(connection, job, how, result)
         return
     delay = min(how.delay, _LONGEST_DELAY)
     values = (str(how.state), 0 if how.counts else 1, delay, how.error, how.counts, how.run, job)
     row = connection.execute(_GIVE_BACK, values).fetchone()
     assert row is not None
-    library.offer_again(job, None if how.state is JobState.READY else row[0])
+    if is_there:
+        library.offer_again(job, None if how.state is JobState.READY else row[0])
     library.notify(job)
 
 

@@ -31,10 +31,14 @@ _AGAIN = (
     errors.DeadlockDetected,
     errors.SerializationFailure,
     errors.ForeignKeyViolation,  # procrastinate's row of this worker was deleted by others; it is made again
+    errors.UniqueViolation,  # within an application's transaction that does not see what others have committed
 )
-_GONE = (psycopg.OperationalError, psycopg.InterfaceError)
+_GONE = (psycopg.OperationalError, psycopg.InterfaceError, errors.IdleInTransactionSessionTimeout)
 _MAY_NOT = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
 _DAMAGED = (errors.DataCorrupted, errors.IndexCorrupted)
+_OTHER_TABLES = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.UndefinedObject)
+# To close them, or to let go of them, would end them for the process that has forked us.
+_of_parents: list[psycopg.Connection[Any]] = []
 
 
 class PostgresDatabase:
@@ -50,22 +54,26 @@ class PostgresDatabase:
     def __init__(self, address: Address, *, patience: float = PATIENCE, idle: float = 30.0) -> None:
         self.shown = address.shown
         self._address = address
-        self._settings = {"lock_timeout": patience, "idle_in_transaction_session_timeout": idle}
+        self._settings = {
+            "lock_timeout": f"{patience * 1000:.0f}",
+            "idle_in_transaction_session_timeout": f"{idle * 1000:.0f}",
+            "default_transaction_isolation": "read committed",  # who has waited for a lock sees what was done meanwhile
+        }
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
-        self._process = 0  # that opened the connection
+        self._process = os.getpid()  # whose lock and connection they are
         self._prepared = False
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[psycopg.Connection[Any]]:
         """A connection for single statements, each its own transaction."""
-        with self._lock, self._explained():
+        with self._own_lock(), self._explained():
             yield self._open()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[psycopg.Connection[Any]]:
         """A transaction, committed at the end and rolled back by any exception."""
-        with self._lock, self._explained():
+        with self._own_lock(), self._explained():
             connection = self._open()
             with connection.transaction():
                 yield connection
@@ -82,7 +90,7 @@ class PostgresDatabase:
         Raises:
             QueueUnwritable: The connection is lost.
         """
-        with self._lock:
+        with self._own_lock():
             if self._connection is None:
                 return
             if not _is_whole(self._connection):
@@ -98,30 +106,38 @@ class PostgresDatabase:
 
     def close(self) -> None:
         """Closes the connection; the next use opens another."""
-        with self._lock:
+        with self._own_lock():
             self._close()
+
+    def _own_lock(self) -> threading.Lock:
+        """A forked child does not wait for threads of its parent's, and lets go of the connection without a word."""
+        if self._process != os.getpid():
+            self._lock, self._process = threading.Lock(), os.getpid()
+            if self._connection is not None:
+                _of_parents.append(self._connection)
+                self._connection = None
+        return self._lock
 
     def _close(self) -> None:
         if self._connection is not None:
-            if self._process == os.getpid():  # else it is the parent's: to say goodbye would end the parent's
-                self._connection.close()
+            self._connection.close()
             self._connection = None
 
     def _open(self) -> psycopg.Connection[Any]:
-        if self._connection is not None and (self._process != os.getpid() or not _is_whole(self._connection)):
+        if self._connection is not None and not _is_whole(self._connection):
             self._close()
         if self._connection is None:
             connection = psycopg.Connection.connect(**self._address.parameters, autocommit=True)
             try:
-                for name, seconds in self._settings.items():
-                    connection.execute("SELECT set_config(%s, %s, false)", (name, str(int(seconds * 1000))))
+                for name, value in self._settings.items():
+                    connection.execute("SELECT set_config(%s, %s, false)", (name, value))
                 if not self._prepared:
                     prepare(connection, self.shown)
                     self._prepared = True
             except BaseException:
                 connection.close()
                 raise
-            self._connection, self._process = connection, os.getpid()
+            self._connection = connection
         return self._connection
 
     @contextlib.contextmanager
@@ -144,6 +160,8 @@ class PostgresDatabase:
             return QueueUnwritable(f"the disk of the queue {self.shown} is full")
         if isinstance(error, _DAMAGED):
             return QueueRefused(f"the queue {self.shown} is damaged ({said}); nothing was changed")
+        if isinstance(error, _OTHER_TABLES):
+            return QueueRefused(f"the tables of the queue {self.shown} are not as this taskrun knows them: {said}")
         if isinstance(error, _MAY_NOT):
             return QueueUnwritable(f"the queue {self.shown} cannot be written: {said}")
         if isinstance(error, _GONE):

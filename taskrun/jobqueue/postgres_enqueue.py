@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 _LARGEST = 2**31 - 1  # of procrastinate's priorities
 _LONGEST = 2000  # bytes of what an index holds
-_LAST = dt.datetime.fromisoformat(FAR)
+NEVER = dt.datetime.fromisoformat(FAR)
+"""When jobs that wait for another one are due, for procrastinate."""
+
 
 # Two that store the same key wait for each other, and the second sees what the first has stored. Numbers are taken in
 # their order, so that nobody waits for one who waits for him.
@@ -92,8 +94,8 @@ def datetime_of(moment: float) -> dt.datetime:
     try:
         found = dt.datetime.fromtimestamp(moment, dt.UTC)
     except (OverflowError, ValueError):
-        return _LAST
-    return min(found, _LAST)
+        return NEVER
+    return min(found, NEVER)
 
 
 def _keys(connection: Connection[Any], keys: Iterable[str]) -> dict[str, int]:
@@ -125,7 +127,7 @@ def _waits_for(others: dict[int, str], other: int) -> bool:
 def _store(connection: Connection[Any], new: Sequence[tuple[NewJob, bytes, JobState, dt.datetime]]) -> list[int]:
     if not new:
         return []
-    fixed = {JobState.READY: None, JobState.BLOCKED: _LAST}
+    fixed = {JobState.READY: None, JobState.BLOCKED: NEVER}
     ids = Library(connection).defer(
         [Deferred(task=job.task, priority=job.priority, due=fixed.get(state, due)) for job, _args, state, due in new]
     )

@@ -124,11 +124,20 @@ class Library:
 
     # --- jobs ---
 
-    def hold(self, jobs: Sequence[int]) -> None:
-        """Keeps everybody else from changing these until the transaction ends."""
-        if jobs:
-            query = "SELECT 1 FROM procrastinate_jobs WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
-            self._connection.execute(query, (list(jobs),))
+    def hold(self, jobs: Sequence[int]) -> dict[int, str]:
+        """Keeps everybody else from changing these until the transaction ends; their statuses."""
+        if not jobs:
+            return {}
+        query = "SELECT id, status::text FROM procrastinate_jobs WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
+        return dict(self._connection.execute(query, (list(jobs),)).fetchall())
+
+    def hold_taken(self, jobs: Sequence[int]) -> set[int]:
+        """As ``hold``, of jobs that were taken; which it has. What another program has made of them is mended."""
+        statuses = self.hold(jobs)
+        wrong = [job for job, status in statuses.items() if status != "doing"]
+        if wrong:
+            self._connection.execute("UPDATE procrastinate_jobs SET status = 'doing' WHERE id = ANY(%s)", (wrong,))
+        return set(statuses)
 
     def defer(self, jobs: Sequence[Deferred]) -> list[int]:
         """Adds jobs; their ids, which rise."""

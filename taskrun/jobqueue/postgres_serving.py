@@ -97,14 +97,17 @@ class Service:
         self._settlements: list[Settlement] = []
         self._bell = trio.Event()
         self._next_chores = -math.inf
+        self._fence_every = min(POLL, limit / 20)
 
     async def run(self) -> None:
         """Serves until it is stopped or, if that was asked for, nothing is left."""
         try:
             await trio.to_thread.run_sync(self._attendance.enter)
-            await self._serve()
-            with trio.move_on_after(_LAST_WORDS, shield=True):
-                await self._leave()
+            try:
+                await self._serve()
+            finally:
+                with trio.move_on_after(_LAST_WORDS, shield=True):
+                    await self._leave()
         finally:
             self._store.close()
             self._attendance.close()
@@ -246,7 +249,7 @@ class Service:
         """Listens, and says that it lives; stops its jobs where it could not say so in time."""
         next_beat = trio.current_time() + self._attendance.interval
         while True:
-            deadline = min(next_beat, trio.current_time() + POLL)
+            deadline = min(next_beat, trio.current_time() + self._fence_every)
             heard = False
             with trio.move_on_at(deadline):
                 heard = await self._listen()
@@ -291,7 +294,7 @@ class Service:
     async def _fence_in_time(self) -> None:
         """While a heartbeat waits for a server that does not answer."""
         while True:
-            await trio.sleep(POLL)
+            await trio.sleep(self._fence_every)
             self._fence()
 
     def _fence(self, *, at_once: bool = False) -> None:

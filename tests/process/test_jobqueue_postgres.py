@@ -26,6 +26,7 @@ from taskrun.jobqueue.values import (
     QueueRefused,
     QueueUnwritable,
     Retention,
+    Retry,
 )
 from taskrun.model import ResourceError, UsageError
 
@@ -286,6 +287,48 @@ def test_what_another_program_does_to_procrastinates_rows_neither_stops_workers_
     records = {record.id: record for record in queue.admin().find()}
     assert records[taken].error == "another program has taken it from procrastinate's tables, or deleted it there"
     assert [str(records[job].state) for job in (taken, deleted, revived, well)] == ["dead", "dead", "cancelled", "done"]
+
+
+def test_a_running_job_is_settled_whatever_another_program_has_made_of_procrastinates_row(bench):
+    queue, worker, other = bench.queue(), bench.worker(), bench.worker()
+    failed, deleted, offered = (stored.id for stored in queue.enqueue([NewJob(task=task) for task in "abc"]))
+    (waits,) = queue.enqueue([NewJob(task="d", after=offered)])
+    worker.take(3)
+    executed(
+        bench,
+        f"UPDATE procrastinate_jobs SET status = 'failed' WHERE id = {failed}",
+        f"DELETE FROM procrastinate_jobs WHERE id = {deleted}",
+        # As those do who retry all that seems stalled, and who run what is scheduled at once.
+        f"UPDATE procrastinate_jobs SET status = 'todo', scheduled_at = NULL WHERE id IN ({offered}, {waits.id})",
+    )
+
+    assert other.take(9) == []
+    assert [worker.settle(job, Retry(error="x", delay=0)) for job in (failed, deleted)] == [True, True]
+    assert worker.settle(offered, Done())
+    assert [claim.id for claim in other.take(9)] == [failed, waits.id]
+    assert [str(record.state) for record in queue.admin().find()] == ["running", "done", "dead", "running"]
+
+
+def test_only_who_was_seen_to_stand_still_without_a_gap_is_believed_dead(bench):
+    queue, victim, worker = bench.queue(), bench.worker(), bench.worker()
+    queue.enqueue([NewJob(task="t")])
+    victim.take()
+    for _ in range(3):  # it looks too seldom: it, or the server, was away, and perhaps the other beat then
+        bench.ticks.now += 0.6 * victim.attendance.limit
+        assert worker.store.chores() == []
+    for _ in range(2):
+        bench.ticks.now += 0.4 * victim.attendance.limit
+        assert worker.store.chores() == []
+    assert victim.attendance.left() < 0  # long since
+
+    assert victim.attendance.beat()  # at last
+    bench.ticks.now += 0.4 * victim.attendance.limit
+    assert worker.store.chores() == []
+    assert worker.look_after_others() == []
+    victim.crash()
+    assert worker.look_after_others() == [1]
+    assert not victim.attendance.beat()  # it is another one from now on
+    assert victim.take()[0].attempt == 2
 
 
 # --- applications -----------------------------------------------------------------------------------------------------
