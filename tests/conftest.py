@@ -5,17 +5,21 @@ A test that leaves a child process, a process that inherited its environment, a 
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import gc
 import os
 import secrets
 import signal
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+
+import taskrun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -60,6 +64,12 @@ _CI_VARIABLES = frozenset(
     ]
 )
 _CI_PREFIXES = ("TASKRUN_", "GITHUB_", "RUNNER_", "CI_", "BUILDKITE_")
+
+
+def pytest_sessionstart() -> None:
+    """What tests start writes no bytecode, and would compile a fifth of the package at each of two thousand starts."""
+    if not sys.dont_write_bytecode:
+        compileall.compile_dir(os.path.dirname(taskrun.__file__), quiet=2)
 
 
 @pytest.fixture(autouse=True)
