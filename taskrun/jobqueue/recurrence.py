@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from taskrun.config import Project
 
-_OVERLAP = 4 * 3600.0  # seconds; more than clocks are put back
 _FAR = 7 * 86_400.0  # seconds: over a longer gap one looks back rather than forward
 
 
@@ -60,10 +59,10 @@ class _Cron:
         return self._last
 
     def _begin(self, moment: float) -> None:
-        """Looks back, from where no hour came twice since, and goes on forward from there."""
+        """Looks back, and goes on forward from there: in an hour that comes twice, looking back may miss a moment."""
         from cronsim import CronSim
 
-        backward = CronSim(self._expression, _local(moment - _OVERLAP), reverse=True)
+        backward = CronSim(self._expression, _local(moment), reverse=True)
         start = next(backward)
         self._last = start.timestamp()
         self._coming = CronSim(self._expression, start)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from support.queues import SetClock, SqliteBench
 
-from taskrun.jobqueue.values import Cancelled, Dead, Done, NewJob, Retry
+from taskrun.cli import jobs
+from taskrun.jobqueue.values import Cancelled, Dead, Done, JobState, NewJob, Retry
 
 NASTY = "line one\n\x1b[31m\x1b]0;title\x07  red\u202e\n\tindented\r\n"
 
@@ -154,6 +155,17 @@ def test_all_dead_ones_are_retried_or_those_of_a_task(project, bench):
         project.taskrun("jobs", "retry", *wrong).exits(2)
 
 
+def test_more_than_a_page_of_jobs_is_gone_through(project, bench, monkeypatch):
+    bench.queue().enqueue([NewJob(task="ab"[number % 2]) for number in range(9)])
+    monkeypatch.setattr(jobs, "_PAGE", 2)
+    desk = jobs._Desk(str(project.path / "tasks.toml"))
+    try:
+        assert [job.id for job in desk.every(states=[JobState.READY])] == list(range(9, 0, -1))
+        assert [job.id for job in desk.every(states=[JobState.READY], task="b")] == [8, 6, 4, 2]
+    finally:
+        desk._queue.close()
+
+
 def test_old_ones_are_forgotten_and_stats_count_the_others(project, bench):
     bench.clock = SetClock(1_700_000_000.0)
     queue = bench.queue()
@@ -196,7 +208,7 @@ def test_the_log_of_a_jobs_run_is_found_by_its_id(project):
 
 def test_what_is_very_long_or_far_away_is_shown_all_the_same(project, bench):
     queue = bench.queue()
-    queue.enqueue([NewJob(task="a", args={"x": "y" * 300_000}), NewJob(task="a", at=9e11)])
+    queue.enqueue([NewJob(task="a", args={"x": "ÿ" * 300_000}), NewJob(task="a", at=9e11)])
     settle(bench, Dead(error="z" * 300_000))
     listed = project.taskrun("jobs", "list").succeeds().stdout
     assert max(map(len, listed.splitlines())) < 600

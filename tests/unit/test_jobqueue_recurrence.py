@@ -91,6 +91,7 @@ def test_an_hour_that_comes_twice_has_its_fixed_moments_once_and_the_others_twic
     fixed, each = latest_of('cron = "45 2 * * *"'), latest_of('cron = "*/30 * * * *"')
     first, second = at("2026-10-25T02:50:00"), at("2026-10-25T02:35:00", fold=1)
     assert fixed(first) == fixed(second) == at("2026-10-25T02:45:00")
+    assert latest_of('cron = "45 2 * * *"')(second) == at("2026-10-25T02:45:00")  # by one who was not asked before
     assert each(first) == at("2026-10-25T02:30:00")
     assert each(second) == at("2026-10-25T02:30:00", fold=1) == each(first) + 3600
 
