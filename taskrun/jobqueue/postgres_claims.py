@@ -43,7 +43,16 @@ _LOOK: LiteralString = """
         WHERE state = 'ready' AND task = kind.task ORDER BY priority DESC, id LIMIT %s) AS first
     WHERE kind.task IS NOT NULL ORDER BY first.priority DESC, first.id
 """
-_DUE_IN = "SELECT extract(epoch FROM min(due_at) - now())::float8 FROM taskrun_job WHERE state = 'delayed'"
+_STANDING = """
+    SELECT due, job.id, job.claim, job.cancelling
+    FROM (SELECT extract(epoch FROM min(due_at) - now())::float8 FROM taskrun_job WHERE state = 'delayed') AS next (due)
+    LEFT JOIN taskrun_job AS job ON job.state = 'running' AND job.worker = %s
+"""
+# Nobody takes a worker for dead while it takes a job: who does waits for this, and then finds the job as well.
+_STAND = """
+    SELECT EXISTS (SELECT FROM taskrun_job WHERE state = 'delayed' AND due_at <= now())
+    FROM taskrun_worker WHERE name = %s FOR KEY SHARE
+"""
 _COMING = """
     SELECT DISTINCT task FROM taskrun_job WHERE state = 'ready' OR state = 'delayed' AND attempt > 0
 """
@@ -101,14 +110,22 @@ class Standing(Value, frozen=True, kw_only=True):
 
 def standing(connection: Connection[Any], worker: str) -> Standing:
     """Reads how it stands."""
-    mine = connection.execute(_MINE, (worker,)).fetchall()
-    row = connection.execute(_DUE_IN).fetchone()
-    assert row is not None
+    rows = connection.execute(_STANDING, (worker,)).fetchall()
     return Standing(
-        due=row[0],
-        running={job: claim for job, claim, _cancelling in mine},
-        cancelling=[job for job, _claim, cancelling in mine if cancelling],
+        due=rows[0][0],
+        running={job: claim for _due, job, claim, _cancelling in rows if job is not None},
+        cancelling=[job for _due, job, _claim, cancelling in rows if cancelling],
     )
+
+
+def stand(connection: Connection[Any], worker: str) -> bool | None:
+    """Keeps a worker from being taken for dead until the transaction ends, and says whether delayed jobs are due.
+
+    Returns:
+        ``None`` if it was taken for dead.
+    """
+    row = connection.execute(_STAND, (worker,)).fetchone()
+    return None if row is None else bool(row[0])
 
 
 def candidates(connection: Connection[Any], count: int) -> list[tuple[int, str]]:
@@ -189,7 +206,7 @@ def settle(
     if not settlements:
         return []
     jobs = [each.id for each in settlements]
-    there = Library(connection).hold_taken(jobs)
+    statuses = Library(connection).hold(jobs)
     rows = connection.execute(_HELD, (jobs, worker)).fetchall()
     held = {(row[0], row[1]): row[2:] for row in rows}
     fenced = []
@@ -200,7 +217,7 @@ def settle(
             continue
         attempt, most, cancelling = row
         how = ending(each.outcome, attempt, most, cancelling=cancelling, chance=chance)
-        _end(connection, each.id, how, each.result, is_there=each.id in there)
+        _end(connection, each.id, statuses.get(each.id), how, each.result)
     return fenced
 
 
@@ -217,20 +234,22 @@ def give_back(connection: Connection[Any], worker: str, known: Collection[tuple[
     jobs = [job for job, claim, _cancelling in rows if known is None or (job, claim) not in known]
     if not jobs:
         return []
-    there = Library(connection).hold_taken(jobs)
+    statuses = Library(connection).hold(jobs)
     for job, _claim, attempt, most, cancelling in connection.execute(_HELD, (jobs, worker)).fetchall():
         how = Ending(state=JobState.CANCELLED if cancelling else JobState.READY, counts=cancelling)
         if known is None:
             how = ending_with_worker(attempt, most, cancelling=cancelling)
-        _end(connection, job, how, None, is_there=job in there)
+        _end(connection, job, statuses.get(job), how, None)
     return jobs
 
 
-def _end(connection: Connection[Any], job: int, how: Ending, result: bytes | None, *, is_there: bool) -> None:
-    """An attempt at a running job has ended; procrastinate has its row, unless another program has deleted it."""
+def _end(connection: Connection[Any], job: int, status: str | None, how: Ending, result: bytes | None) -> None:
+    """An attempt at a running job has ended; ``status`` is procrastinate's, ``None`` where another has deleted it."""
     library = Library(connection)
+    if status not in {None, Status.DOING.value}:
+        library.mend(job)
     if how.state.settled:
-        if is_there:
+        if status is not None:
             library.finish(job, _STATUSES[how.state])
         _settled(connection, job, how, result)
         return
@@ -238,7 +257,7 @@ def _end(connection: Connection[Any], job: int, how: Ending, result: bytes | Non
     values = (str(how.state), 0 if how.counts else 1, delay, how.error, how.counts, how.run, job)
     row = connection.execute(_GIVE_BACK, values).fetchone()
     assert row is not None
-    if is_there:
+    if status is not None:
         library.offer_again(job, None if how.state is JobState.READY else row[0])
     library.notify(job)
 

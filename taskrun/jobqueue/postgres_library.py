@@ -131,13 +131,9 @@ class Library:
         query = "SELECT id, status::text FROM procrastinate_jobs WHERE id = ANY(%s) ORDER BY id FOR UPDATE"
         return dict(self._connection.execute(query, (list(jobs),)).fetchall())
 
-    def hold_taken(self, jobs: Sequence[int]) -> set[int]:
-        """As ``hold``, of jobs that were taken; which it has. What another program has made of them is mended."""
-        statuses = self.hold(jobs)
-        wrong = [job for job, status in statuses.items() if status != "doing"]
-        if wrong:
-            self._connection.execute("UPDATE procrastinate_jobs SET status = 'doing' WHERE id = ANY(%s)", (wrong,))
-        return set(statuses)
+    def mend(self, job: int) -> None:
+        """A job was taken, whatever another program has made of it."""
+        self._connection.execute("UPDATE procrastinate_jobs SET status = 'doing' WHERE id = %s", (job,))
 
     def defer(self, jobs: Sequence[Deferred]) -> list[int]:
         """Adds jobs; their ids, which rise."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from taskrun.jobqueue.postgres_admin import PostgresAdmin
 from taskrun.jobqueue.postgres_attendance import Watch, bury
-from taskrun.jobqueue.postgres_claims import candidates, coming, give_back, promote, settle, standing, take_each
+from taskrun.jobqueue.postgres_claims import candidates, coming, give_back, promote, settle, stand, standing, take_each
 from taskrun.jobqueue.postgres_recurring import tick
 from taskrun.jobqueue.room import Room
 from taskrun.model import Value
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from taskrun.jobqueue.values import Retention
 
 _SWEEP = 600  # looks between two batches of old jobs, unless the last one found some
-# Nobody takes a worker for dead while it takes a job: who does waits for this, and then finds the job as well.
-_STAND = "SELECT 1 FROM taskrun_worker WHERE name = %s FOR KEY SHARE"
 
 
 class Turn(Value, frozen=True, kw_only=True):
@@ -104,17 +102,21 @@ class PostgresStore:
         tasks = [claim.task for claim in runs]
         claims: list[Claim] = []
         fenced: list[int] = []
-        with self._database.reading() as connection:
-            chosen = self._choose(connection, tasks, take)
-            now = standing(connection, identity.name)
-        if settlements or chosen or failed or (take and now.due is not None and now.due <= 0):
+        chosen: list[tuple[int, str]] = []
+        now = None
+        if not settlements and not failed:
+            with self._database.reading() as connection:
+                now = standing(connection, identity.name)
+                chosen = self._choose(connection, tasks, take)
+        if now is None or chosen or (take and now.due is not None and now.due <= 0):
             self._failed = True
             with self._database.writing() as connection:
                 if failed:
                     give_back(connection, identity.name, {(claim.id, claim.number) for claim in held})
                 fenced = settle(connection, settlements, identity.name, self._chance)
-                if take and connection.execute(_STAND, (identity.name,)).fetchone() is not None:
-                    if promote(connection) or settlements:  # others may be first now
+                is_due = stand(connection, identity.name) if take else None
+                if is_due is not None:
+                    if (is_due and promote(connection)) or now is None:  # others may be first now
                         chosen = self._choose(connection, tasks, take)
                     claims = take_each(connection, chosen, identity.name, identity.number)
                 now = standing(connection, identity.name)

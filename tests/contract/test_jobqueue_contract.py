@@ -158,11 +158,14 @@ def test_a_job_whose_worker_dies_each_time_is_dead_with_its_bytes_after_its_last
 def test_what_a_worker_says_about_a_job_that_is_not_its_own_any_more_counts_for_nothing(bench):
     queue, other, zombie = bench.queue(), bench.worker(), bench.worker()
     (job,) = queue.enqueue([NewJob(task="t")])
-    zombie.take(1)
+    (claim,) = zombie.take(1)
     zombie.crash()
     other.look_after_others()
-    other.take(1)
 
+    assert not zombie.settle(job.id, Done())
+    assert states(queue, job.id) == ["ready"]
+    assert [claim.id for claim in other.take(1)] == [job.id]
+    zombie.held[job.id] = claim
     assert not zombie.settle(job.id, Done())
     assert states(queue, job.id) == ["running"]
     assert other.settle(job.id, Dead(error="mine"))

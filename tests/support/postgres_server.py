@@ -19,7 +19,7 @@ import pytest
 
 TIMEOUT = 120.0  # seconds; only what hangs takes so long
 _LIFE, _END = os.pipe()  # the end is read when this process is gone, however it went
-_SETTINGS = "listen_addresses='' fsync=off full_page_writes=off max_connections=60 autovacuum=off"
+_QUICK = "fsync=off full_page_writes=off max_connections=60 autovacuum=off"
 
 
 class Server:
@@ -27,10 +27,12 @@ class Server:
 
     Args:
         bin_folder: Where its programs are.
+        settings: Without those of where it listens.
     """
 
-    def __init__(self, bin_folder: str) -> None:
+    def __init__(self, bin_folder: str, settings: str = _QUICK) -> None:
         self._bin = bin_folder
+        self._settings = [*settings.split(), "listen_addresses=''"]
         # The path of a socket has to be short, and a server does not run as root.
         self.folder = tempfile.mkdtemp(prefix="pg-", dir="/tmp")
         self._as: dict[str, object] = {}
@@ -53,9 +55,7 @@ class Server:
         return f"postgresql://{user}@/{database}?host={self.folder}{extra}"
 
     def start(self) -> None:
-        options = " ".join(
-            f"-c {setting}" for setting in [*_SETTINGS.split(), f"unix_socket_directories={self.folder}"]
-        )
+        options = " ".join(f"-c {setting}" for setting in [*self._settings, f"unix_socket_directories={self.folder}"])
         self._run("pg_ctl", "start", "-w", "-t", "60", "-D", self.data, "-l", f"{self.folder}/log", "-o", options)
 
     def stop(self, how: str = "immediate") -> None:
@@ -65,7 +65,7 @@ class Server:
         # Of what is started in the background the shell takes stdin away, so it is read from elsewhere.
         script = 'exec 3<&0; (read _ <&3; "$1" stop -D "$2" -m immediate; rm -rf "$3") >/dev/null 2>&1 &'
         argv = ["sh", "-c", script, "sh", os.path.join(self._bin, "pg_ctl"), self.data, self.folder]
-        subprocess.run(argv, check=True, env=_ENVIRONMENT, stdin=_LIFE, timeout=TIMEOUT, cwd="/", **self._as)
+        subprocess.run(argv, check=True, env=_ENVIRONMENT, stdin=_LIFE, start_new_session=True, cwd="/", **self._as)
 
     def _run(self, program: str, *args: str) -> None:
         # Into a file: the server inherits it, and a pipe would be read until the server ends.
@@ -101,17 +101,18 @@ def missing() -> str | None:
     """Why there is no server."""
     if importlib.util.find_spec("procrastinate") is None or importlib.util.find_spec("psycopg") is None:
         return "procrastinate and psycopg are not installed"
-    return None if _programs() else "there is no PostgreSQL server on this machine"
+    return None if programs() else "there is no PostgreSQL server on this machine"
 
 
-def _programs() -> str | None:
+def programs() -> str | None:
+    """The folder of a server's programs."""
     folders = [*glob.glob("/usr/lib/postgresql/*/bin"), *glob.glob("/usr/pgsql-*/bin"), *os.environ["PATH"].split(":")]
     return next((each for each in folders if os.access(os.path.join(each, "postgres"), os.X_OK)), None)
 
 
 @functools.cache
 def _started() -> Server:
-    found = _programs()
+    found = programs()
     assert found is not None
     return Server(found)
 
