@@ -8,24 +8,24 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import msgspec
 import trio
 
 from taskrun.config.wording import printed
-from taskrun.execute.inspection import Inspection, inspect
-from taskrun.link import HostLost, SpawnError, TemplateSpec, open_link
-from taskrun.model import Diagnostic, ProjectError, ResourceError, TaskrunError, UsageError
-from taskrun.run.python import interpreter, open_scratch
+from taskrun.link import open_link
+from taskrun.model import Diagnostic, ProjectError, TaskrunError, UsageError
+from taskrun.run.python import inspect_in_templates, open_scratch, template_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from taskrun.config import Project
+    from taskrun.execute.inspection import Inspection
     from taskrun.jobqueue.enqueueing import Checked
-    from taskrun.link import Link
+    from taskrun.link import Link, TemplateSpec
     from taskrun.resolve import CallSite
 
 _MOST_SAID = 2000  # bytes of what imports printed that are worth showing
-_UNASKED = "what Python tasks take cannot be found out"
 
 
 def check_calls(
@@ -78,13 +78,6 @@ class _Asking:
                 try:
                     warnings = await self._ask(link)
                     return (*warnings, *printed("imports", os.pread(said, _MOST_SAID, 0)))
-                except HostLost as lost:
-                    return ResourceError(f"{_UNASKED}: the process supervising them was lost ({lost})")
-                except SpawnError as error:
-                    kind = ResourceError if error.failure.kind == "resources" else UsageError
-                    return kind(f"{_UNASKED}: {error}")
-                except trio.TooSlowError:
-                    return UsageError(f"{_UNASKED}: their template does not answer")
                 except TaskrunError as error:
                     return error
         finally:
@@ -114,8 +107,6 @@ class _Asking:
         """The calls of all jobs, those that are alike once."""
         self._owners.clear()
         found: dict[bytes, CallSite] = {}
-        import msgspec
-
         for index, job in self._jobs:
             sites = job.resolver.python_calls(job.selection)
             for site in (*sites, *job.resolver.pool_calls(job.selection)):
@@ -126,18 +117,10 @@ class _Asking:
         return list(found.values())
 
     async def _inspect(self, link: Link, sites: Sequence[CallSite]) -> Inspection:
-        found = Inspection()
-        for pool in dict.fromkeys(site.pool for site in sites):
-            own = [site for site in sites if site.pool == pool]
-            template = TemplateSpec(
-                python=interpreter(self._project, self._environ),
-                sys_path=(self._project.root,),
-                cwd=self._project.root,
-                env=self._environ,
-                name=pool,
-            )
-            found = found.joined(await inspect(link, template, own, {}, self._diagnostic))
-        return found
+        def template(pool: str) -> TemplateSpec:
+            return template_in(self._project, self._environ, pool)
+
+        return await inspect_in_templates(link, template, sites, {}, self._diagnostic)
 
     def _diagnostic(
         self, site: CallSite, code: str, message: str, *, argument: str | None = None, label: str = ""
@@ -146,7 +129,5 @@ class _Asking:
         made = job.resolver.call_diagnostic(site, code, self._whose(index) + message, argument=argument, label=label)
         if argument not in job.selection.open_keys:
             return made
-        import msgspec
-
         note = f"note: from the command line: {argument}={job.selection.open_keys[argument]}"
         return msgspec.structs.replace(made, notes=(*made.notes, note))

@@ -13,10 +13,10 @@ from taskrun.link import HostLost, SpawnError, TemplateSpec
 from taskrun.model import Diagnostic, ProjectError, ResourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from taskrun.config import Project
-    from taskrun.execute.inspection import Inspection
+    from taskrun.execute.inspection import Inspection, MakeDiagnostic
     from taskrun.link import Link
     from taskrun.resolve import CallSite, Selection
     from taskrun.run.setting import Setting
@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 def template_of(setting: Setting, pool: str = "") -> TemplateSpec:
     """Where the Python calls of a run are forked from, or the workers of this pool."""
-    project = setting.prepared.project
+    return template_in(setting.prepared.project, setting.environ, pool)
+
+
+def template_in(project: Project, environ: dict[str, str], pool: str = "") -> TemplateSpec:
+    """Where Python calls of a project are forked from, or the workers of one of its pools."""
     return TemplateSpec(
-        python=interpreter(project, setting.environ),
+        python=interpreter(project, environ),
         sys_path=(project.root,),
         cwd=project.root,
-        env=setting.environ,
+        env=environ,
         name=pool,
     )
 
@@ -117,15 +121,25 @@ async def inspect_sites(
         ProjectError: The template cannot be had, or does not answer.
         ResourceError: The machine has no room for it, or somebody killed its supervisor.
     """
+    diagnostic = setting.prepared.resolver.call_diagnostic
+    return await inspect_in_templates(link, lambda pool: template_of(setting, pool), sites, open_keys, diagnostic)
+
+
+async def inspect_in_templates(
+    link: Link,
+    template: Callable[[str], TemplateSpec],
+    sites: Sequence[CallSite],
+    open_keys: dict[str, str],
+    diagnostic: MakeDiagnostic,
+) -> Inspection:
+    """As ``inspect_sites``; ``template`` says, by the pool, where calls will be forked."""
     from taskrun.execute.inspection import Inspection, inspect
 
-    resolver = setting.prepared.resolver
     found = Inspection()
     try:
         for pool in dict.fromkeys(site.pool for site in sites):
             own = [site for site in sites if site.pool == pool]
-            more = await inspect(link, template_of(setting, pool), own, open_keys, resolver.call_diagnostic)
-            found = found.joined(more)
+            found = found.joined(await inspect(link, template(pool), own, open_keys, diagnostic))
     except HostLost as lost:
         raise ResourceError(f"{_NOT_INSPECTED}: the process supervising them was lost ({lost})") from None
     except (SpawnError, trio.TooSlowError) as error:
