@@ -108,7 +108,7 @@ class RunFolder:
         state_dir: str,
         run_id: str,
         *,
-        keep: int,
+        keep: int | None,
         durable: bool = True,
         environ: Mapping[str, str],
         warn: Callable[[str], None] = lambda _clause: None,
@@ -119,7 +119,7 @@ class RunFolder:
         Args:
             state_dir: The project's state folder, absolute.
             run_id: From ``places.new_run_id``.
-            keep: How many runs to keep, this one included. Runs under way are kept in any case.
+            keep: How many runs to keep, this one included; ``None``: all. Runs under way are kept in any case.
             durable: Have its end survive a loss of power, for which one waits for the disk.
             environ: The caller's, for where to write if ``state_dir`` cannot be written.
             warn: Told, once each, what cannot be recorded later on; must not raise.
@@ -138,7 +138,8 @@ class RunFolder:
                 continue
             runs = os.path.join(root, places.RUNS)
             places.link_latest(runs, run_id)
-            pruning.prune(runs, keep)
+            if keep is not None:
+                pruning.prune(runs, keep)
             return folder
         raise ResourceError("; ".join(failures))
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from taskrun.events import (
+    DiagnosticEvent,
     RunCancel,
     RunEnd,
     RunResume,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from taskrun.report.settings import Settings
     from taskrun.report.writer import Writer
 
+_SAID = 500  # different warnings of jobs that are shown
 _OF_ONE_RUN = frozenset({RunStart, RunEnd, RunCancel, RunSuspend, RunResume})  # which the views take for the whole
 
 
@@ -48,6 +50,7 @@ class JobReporters:
     def __init__(self, shown: Reporters, lines: EventLines | None) -> None:
         self.shown = shown
         self.lines = lines
+        self._warned: set[str] = set()
 
     def handle(self, stamped: Stamped) -> None:
         """An event of the worker's own."""
@@ -69,10 +72,20 @@ class JobReporters:
         def handle(stamped: Stamped) -> None:
             if self.lines is not None:
                 self.lines.handle(stamped)
-            if type(stamped.event) not in _OF_ONE_RUN:
+            if type(stamped.event) not in _OF_ONE_RUN and self._is_news(stamped.event):
                 self.shown.handle(told_apart(stamped, job, folder))
 
         return handle
+
+    def _is_news(self, event: Any) -> bool:
+        """What a run warns of, of its modules or of where its record is, the next ones would all say again."""
+        if type(event) is not DiagnosticEvent:
+            return True
+        text = event.diagnostic.message
+        if text in self._warned or len(self._warned) >= _SAID:
+            return False
+        self._warned.add(text)
+        return True
 
 
 def told_apart(stamped: Stamped, job: int, folder: str) -> Stamped:

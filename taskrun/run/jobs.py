@@ -29,15 +29,19 @@ from taskrun.run.work import Work
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from taskrun.events import AnyEvent
     from taskrun.execute.equipment import Machinery
     from taskrun.jobqueue.values import Lease
     from taskrun.report.jobs import JobReporters
     from taskrun.resolve import Selection
+    from taskrun.run.facts import Facts
     from taskrun.run.setting import Setting
     from taskrun.run.stage import Stage
 
-_SAID = 500  # different texts of modules' imports that are told; they would be told again with every job
+# What a job is refused for in one moment, and perhaps not in the next: the file is the same, and the machine is not.
+_OF_THE_MOMENT = frozenset({"shell-source", "lines", "dotenv", "missing-folder", "python"})
+_GOOD = frozenset({State.SUCCEEDED.value, State.SKIPPED.value})
+_FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0  # seconds between tries to make a record
+_PRUNING = 10  # jobs between two looks for old records, which costs as much as a short job
 
 
 class Carrier:
@@ -50,7 +54,8 @@ class Carrier:
         stage: Where works are shown.
         reporters: Who shows them.
         said: Where templates print to, see ``inspect_calls``.
-        emit: Takes events of the worker's own.
+        stop: Set when nothing more is to begin.
+        facts: The worker's own.
         on_change: Told when a job begins or is over.
 
     Attributes:
@@ -68,7 +73,8 @@ class Carrier:
         stage: Stage,
         reporters: JobReporters,
         said: int,
-        emit: Callable[[AnyEvent], None],
+        stop: trio.Event,
+        facts: Facts,
         on_change: Callable[[], None],
     ) -> None:
         self.jobs = 0
@@ -80,9 +86,11 @@ class Carrier:
         self._stage = stage
         self._reporters = reporters
         self._said = said
-        self._emit = emit
+        self._ending = stop
+        self._facts = facts
         self._on_change = on_change
-        self._warned: set[str] = set()
+        self._taken = 0
+        self._unrecorded = ""  # why not, where that is so
         self._keeps: int | None = None
         self._stopping: tuple[CancelReason, int, bool] | None = None  # all jobs are to end: why, signal, at once
         self._beginning: set[trio.CancelScope] = set()  # of jobs that have no work yet
@@ -97,7 +105,7 @@ class Carrier:
         self._on_change()
         began = self._machinery.clock.now()
         run_id = new_run_id(time.time())
-        self._emit(
+        self._facts.emit(
             JobStart(job=job.id, task=job.task, attempt=job.attempt, max_attempts=job.max_attempts, carried_by=run_id)
         )
         outcome: JobOutcome = Released()
@@ -112,7 +120,7 @@ class Carrier:
     def _tell_end(self, job: Job, outcome: JobOutcome, elapsed: float, *, cancelled: bool) -> None:
         name = _name(outcome, job, cancelled=cancelled)
         self.counts[name] = self.counts.get(name, 0) + 1
-        self._emit(
+        self._facts.emit(
             JobEnd(
                 job=job.id,
                 task=job.task,
@@ -129,25 +137,53 @@ class Carrier:
         try:
             setting = self._setting_of(job, run_id)
             selection, warnings = await self._select(setting, lease)
-            if selection is None:
-                return Cancelled() if lease.cancelled.is_set() else Released()
-            work = Work(
-                setting,
-                selection,
-                self._machinery,
-                jobs=setting.prepared.jobs,
-                count_output=self._reporters.lines is not None and self._setting.options.output == "stream",
-                emit=self._stage.emit,
-            )
         except (UsageError, NothingMatched) as error:
             return Dead(error=str(error))
         except ProjectError as error:
-            return Dead(error="\n".join(_told(each) for each in error.diagnostics) or str(error))
+            return _refused(error)
         except ResourceError as error:
             return Retry(error=str(error))
+        work = None if selection is None else await self._make_work(setting, selection, lease)
+        if work is None:
+            return Cancelled() if lease.cancelled.is_set() else Released()
         return await self._run(work, job, lease, warnings)
 
-    async def _select(self, setting: Setting, lease: Lease) -> tuple[Selection | None, list[str]]:
+    async def _make_work(self, setting: Setting, selection: Selection, lease: Lease) -> Work | None:
+        """The job's run with its record; ``None``: it was cancelled meanwhile, or nothing more is to begin.
+
+        A full disk is not the job's fault and costs it no attempt, but time.
+        """
+        wait = _FIRST_WAIT
+        while True:
+            try:
+                work = Work(
+                    setting,
+                    selection,
+                    self._machinery,
+                    jobs=setting.prepared.jobs,
+                    count_output=self._reporters.lines is not None and self._setting.options.output == "stream",
+                    emit=self._stage.emit,
+                )
+            except ResourceError as error:
+                self._tell_unrecorded(str(error))
+            else:
+                self._unrecorded = ""
+                return work
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_at, lease.cancelled, nursery.cancel_scope)
+                nursery.start_soon(_cancel_at, self._ending, nursery.cancel_scope)
+                await trio.sleep(wait)
+                nursery.cancel_scope.cancel()
+            if lease.cancelled.is_set() or self._ending.is_set():
+                return None
+            wait = min(wait * 2, _LONGEST_WAIT)
+
+    def _tell_unrecorded(self, why: str) -> None:
+        if why != self._unrecorded:
+            self._unrecorded = why
+            self._facts.warn("record", f"jobs wait until they can be recorded: {why}")
+
+    async def _select(self, setting: Setting, lease: Lease) -> tuple[Selection | None, tuple[str, ...]]:
         """What will run, and what to warn of; nothing where the job has been stopped meanwhile.
 
         It begins when there is room for what it will have to tell.
@@ -175,14 +211,8 @@ class Carrier:
         if error is not None:
             raise error
         if self._stopping is not None:
-            return None, []
-        return selection, [text for text in warnings if self._is_news(text)]
-
-    def _is_news(self, text: str) -> bool:
-        if text in self._warned or len(self._warned) >= _SAID:
-            return False
-        self._warned.add(text)
-        return True
+            return None, ()
+        return selection, warnings
 
     def _setting_of(self, job: Job, run_id: str) -> Setting:
         """The setting of a run of the job's task.
@@ -210,13 +240,20 @@ class Carrier:
         )
         options = msgspec.structs.replace(self._setting.options, targets=(job.task,), assignments=assignments)
         setting = msgspec.structs.replace(
-            self._setting, options=options, run_id=run_id, prepared=prepared, shell=shell, selection=None
+            self._setting,
+            options=options,
+            run_id=run_id,
+            prepared=prepared,
+            shell=shell,
+            selection=None,
+            keep=None if self._taken % _PRUNING else self._setting.keep,
         )
+        self._taken += 1
         if prepared.reads_shell:
             return setting
         return msgspec.structs.replace(setting, selection=prepared.resolver.select())
 
-    async def _run(self, work: Work, job: Job, lease: Lease, warnings: list[str]) -> JobOutcome:
+    async def _run(self, work: Work, job: Job, lease: Lease, warnings: tuple[str, ...]) -> JobOutcome:
         tails = Tails()
         folder = work.recording.path
         self.running[work] = job
@@ -282,6 +319,14 @@ async def _cancel_at(cancelled: trio.Event, scope: trio.CancelScope) -> None:
     scope.cancel()
 
 
+def _refused(error: ProjectError) -> JobOutcome:
+    """What the file makes impossible stays so; what the machine does, may pass."""
+    text = "\n".join(_told(each) for each in error.diagnostics) or str(error)
+    if all(each.code in _OF_THE_MOMENT for each in error.diagnostics):
+        return Retry(error=text)
+    return Dead(error=text)
+
+
 def _told(diagnostic: Any) -> str:
     place = ""
     if diagnostic.file is not None:
@@ -296,7 +341,8 @@ def _outcome(work: Work, tails: Tails) -> JobOutcome:
     """What the end of a run means for its job."""
     run = work.setting.run_id
     reason = work.cancelled
-    if reason is not None:
+    is_done = work.tally.counts.keys() <= _GOOD  # then what was to stop it came too late
+    if reason is not None and not is_done:
         match reason.kind:
             case CancelKind.JOB:
                 return Cancelled(run=run)
@@ -304,7 +350,7 @@ def _outcome(work: Work, tails: Tails) -> JobOutcome:
                 return Retry(error=str(reason), run=run)
             case _:
                 return Released()
-    if work.tally.failed or work.tally.timed_out or work.scheduler.cancelled is not None:
+    if work.tally.failed or work.tally.timed_out or not (is_done or work.scheduler.cancelled is None):
         return Retry(error=_why(work, tails), run=run)
     return Done(result=_result(work), run=run)
 

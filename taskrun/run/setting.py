@@ -24,7 +24,7 @@ class Setting(Value, frozen=True, kw_only=True):
     Attributes:
         selection: ``None`` where selecting has to read from command lines first.
         state: The folder for its record, absolute; empty: nothing will be recorded.
-        keep: How many records stay there.
+        keep: How many records stay there; ``None``: this one throws none away.
         durable: Its record shall survive a loss of power, as far as it is the run's own to say.
         shell: Gives the reader of command lines to the resolver once there is a host.
     """
@@ -35,7 +35,7 @@ class Setting(Value, frozen=True, kw_only=True):
     prepared: Prepared
     selection: Selection | None
     state: str = ""
-    keep: int = 0
+    keep: int | None = None
     durable: bool = True
     shell: ShellReader
 

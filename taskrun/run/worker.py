@@ -132,7 +132,8 @@ class QueueWorker:
             stage=self._stage,
             reporters=self._reporters,
             said=said,
-            emit=self._emit,
+            stop=self._stop,
+            facts=self._facts,
             on_change=self._wake_up,
         )
         if setting.prepared.project.pools:

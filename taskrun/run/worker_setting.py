@@ -75,7 +75,7 @@ def make_worker_setting(options: WorkerOptions) -> WorkerSetting:
     shell = ShellReader()
     prepared = prepare(options.run, environ=environ, run_id=run_id, read_shell=shell)
     wanted = prepared.jobs
-    prepared = _with_jobs(prepared, affordable(wanted))
+    prepared = _for_jobs(prepared, affordable(wanted))
     project = prepared.project
     only = _named(project, options.only)
     run = Setting(
@@ -100,10 +100,13 @@ def make_worker_setting(options: WorkerOptions) -> WorkerSetting:
     )
 
 
-def _with_jobs(prepared: Prepared, jobs: int) -> Prepared:
-    import msgspec
+def _for_jobs(prepared: Prepared, slots: int) -> Prepared:
+    """As jobs see it: what the worker gets on its own stdin is no job's, for which of them would it be?"""
+    from msgspec.structs import replace
 
-    return msgspec.structs.replace(prepared, jobs=jobs)
+    project = prepared.project
+    tasks = {name: replace(task, stdin=None) if task.stdin == "-" else task for name, task in project.tasks.items()}
+    return replace(prepared, jobs=slots, project=replace(project, tasks=tasks))
 
 
 def _named(project: Project, only: tuple[str, ...]) -> frozenset[str] | None:

@@ -36,7 +36,7 @@ ASKED = Asked(targets=("a",), assignments={"k": "v"}, extra=("-x",))
 class Run:
     """A run that is recorded, event by event."""
 
-    def __init__(self, state: Path | str, *, keep: int = 20, environ: dict[str, str] | None = None) -> None:
+    def __init__(self, state: Path | str, *, keep: int | None = 20, environ: dict[str, str] | None = None) -> None:
         self.warnings: list[str] = []
         self.now = 100.0
         self.folder = RunFolder.create(
@@ -265,6 +265,12 @@ def test_the_oldest_runs_are_thrown_away(tmp_path: Path):
         run.end()
     assert [record.summary.id for record in list_runs(str(tmp_path), {})] == ids[-3:]
     assert sorted(os.listdir(tmp_path / "runs")) == [*ids[-3:], "latest"]
+
+
+def test_who_is_not_to_look_for_old_runs_throws_none_away(tmp_path: Path):
+    for keep in (1, None, None):
+        Run(tmp_path, keep=keep).end()
+    assert len(list_runs(str(tmp_path), {})) == 3
 
 
 def test_a_run_under_way_is_never_thrown_away(tmp_path: Path):
