@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 from procrastinate.jobs import Status
 
+from taskrun.jobqueue.carrying import Claim
 from taskrun.jobqueue.postgres_endings import Ending, ending, ending_with_worker
 from taskrun.jobqueue.postgres_enqueue import NEVER
 from taskrun.jobqueue.postgres_library import Library
-from taskrun.jobqueue.sqlite_claims import Claim
 from taskrun.jobqueue.values import JobState
 from taskrun.model import Value
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from taskrun.jobqueue.sqlite_claims import Settlement
+    from taskrun.jobqueue.carrying import Settlement
 
 # The first jobs of each task of which any is ready: from one task to the next by the index, and never over all jobs.
 _LOOK: LiteralString = """

@@ -7,29 +7,22 @@ nothing of tables, or of how a job is carried out.
 from __future__ import annotations
 
 import math
-import traceback
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
 import trio
 
+from taskrun.jobqueue.carrying import Claim, Settlement, carry
 from taskrun.jobqueue.postgres_attendance import Attendance, Watch
 from taskrun.jobqueue.postgres_database import PostgresDatabase
 from taskrun.jobqueue.postgres_store import PostgresStore, Turn
 from taskrun.jobqueue.room import Costs
-from taskrun.jobqueue.sqlite_claims import Claim, Settlement
 from taskrun.jobqueue.sqlite_recurring import Ticker
 from taskrun.jobqueue.values import (
-    Dead,
-    Done,
-    Job,
-    JobOutcome,
     QueueBusy,
     QueueRefused,
     QueueUnwritable,
     Released,
-    Retry,
 )
 
 if TYPE_CHECKING:
@@ -96,6 +89,7 @@ class Service:
         self._leases: dict[tuple[int, int], PostgresLease] = {}  # by job and claim
         self._settlements: list[Settlement] = []
         self._bell = trio.Event()
+        self._refused: QueueRefused | None = None  # a heartbeat
         self._next_chores = -math.inf
         self._fence_every = min(POLL, limit / 20)
 
@@ -139,6 +133,8 @@ class Service:
     async def _work(self, nursery: trio.Nursery) -> None:
         while True:
             self._bell = trio.Event()
+            if self._refused is not None:
+                raise self._refused
             if trio.current_time() >= self._next_chores:
                 await self._chores()
                 # Who looks too seldom does not see that others stand still.
@@ -177,6 +173,8 @@ class Service:
                 self._trouble(str(error))
             else:
                 break
+            if self._stop.is_set() and not self._leases:  # then there is nothing to be done any more
+                return Turn()
             await trio.sleep(wait)
             wait = min(wait * 2, _LONGEST_WAIT)
         for each in settled:
@@ -211,37 +209,13 @@ class Service:
     # --- carrying jobs out ---
 
     async def _carry(self, lease: PostgresLease) -> None:
-        outcome: JobOutcome = Released()
-        result = None
+        settlement = Settlement(id=lease.claim.id, number=lease.claim.number, outcome=Released())
         try:
             with lease.scope:
-                outcome = await self._attempt(lease)
-            if isinstance(outcome, Done) and outcome.result is not None:
-                result, outcome = _encoded(outcome)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs go on
-            outcome = Retry(error="".join(traceback.format_exception_only(error)).strip())
-            self._trouble(f"job {lease.claim.id} was carried out wrongly:\n{traceback.format_exc()}")
+                settlement = await carry(lease.claim, self._handle, lease, self._trouble)
         finally:
-            claim = lease.claim
-            self._settlements.append(Settlement(id=claim.id, number=claim.number, outcome=outcome, result=result))
+            self._settlements.append(settlement)
             self._bell.set()
-
-    async def _attempt(self, lease: PostgresLease) -> JobOutcome:
-        claim = lease.claim
-        try:
-            args = msgspec.json.decode(claim.payload, type=dict[str, object])
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return Dead(error=f"its arguments are no JSON object: {error}")
-        job = Job(
-            id=claim.id,
-            task=claim.task,
-            args=args,
-            attempt=claim.attempt,
-            max_attempts=claim.max_attempts,
-            priority=claim.priority,
-            enqueued_at=claim.enqueued_at,
-        )
-        return await self._handle(job, lease)
 
     # --- being there ---
 
@@ -280,6 +254,9 @@ class Service:
                     in_time = await trio.to_thread.run_sync(self._attendance.beat)
                 except (QueueBusy, QueueUnwritable) as error:
                     self._trouble(str(error))
+                except QueueRefused as error:
+                    self._refused = error
+                    self._bell.set()
                 else:
                     self._bell.set()  # what was heard meanwhile, and what was not taken without a heartbeat
                     if not in_time:
@@ -310,10 +287,3 @@ class Service:
     async def _await_stop(self) -> None:
         await self._stop.wait()
         self._bell.set()
-
-
-def _encoded(outcome: Done) -> tuple[bytes | None, JobOutcome]:
-    try:
-        return msgspec.json.encode(outcome.result), outcome
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-        return None, Dead(error=f"its result cannot be written as JSON: {error}")

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from taskrun.jobqueue.carrying import Claim, Settlement
     from taskrun.jobqueue.postgres_attendance import Attendance
     from taskrun.jobqueue.postgres_database import PostgresDatabase
     from taskrun.jobqueue.room import Costs
-    from taskrun.jobqueue.sqlite_claims import Claim, Settlement
     from taskrun.jobqueue.sqlite_recurring import Ticker
     from taskrun.jobqueue.values import Retention
 

@@ -10,9 +10,10 @@ import contextlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskrun.jobqueue.backoff import back_off
+from taskrun.jobqueue.carrying import Claim
 from taskrun.jobqueue.room import Costs, Room
 from taskrun.jobqueue.sqlite_enqueue import FAR, MICROSECONDS
-from taskrun.jobqueue.values import Cancelled, Dead, Done, JobOutcome, JobState, Retry
+from taskrun.jobqueue.values import Cancelled, Dead, Done, JobState, Retry
 from taskrun.model import Value
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Iterable, Sequence
 
+    from taskrun.jobqueue.carrying import Settlement
     from taskrun.jobqueue.values import Allowance
 
 _Row: TypeAlias = tuple[Any, ...]
@@ -75,28 +77,6 @@ _UNBLOCK = """
     WHERE state = 'blocked' AND after = ?
 """
 _BLOCKED_BY = "SELECT id FROM taskrun_job WHERE state = 'blocked' AND after = ?"
-
-
-class Claim(Value, frozen=True, kw_only=True):
-    """A job in the hands of a worker; ``number`` and the worker's name are what settling it needs."""
-
-    id: int
-    task: str
-    payload: bytes
-    attempt: int
-    max_attempts: int
-    priority: int
-    enqueued_at: float
-    number: int
-
-
-class Settlement(Value, frozen=True, kw_only=True):
-    """How a claim ended; ``result`` is what the outcome says, as JSON."""
-
-    id: int
-    number: int
-    outcome: JobOutcome
-    result: bytes | None = None
 
 
 class _End(Value, frozen=True, kw_only=True):

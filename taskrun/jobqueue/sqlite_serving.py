@@ -7,27 +7,20 @@ trouble, and knows nothing of tables, or of how a job is carried out.
 from __future__ import annotations
 
 import math
-import traceback
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
 import trio
 
+from taskrun.jobqueue.carrying import Claim, Settlement, carry
 from taskrun.jobqueue.presence import Presence
 from taskrun.jobqueue.room import Costs
-from taskrun.jobqueue.sqlite_claims import Claim, Settlement
 from taskrun.jobqueue.sqlite_store import Turn, WorkerStore
 from taskrun.jobqueue.values import (
-    Dead,
-    Done,
-    Job,
-    JobOutcome,
     QueueBusy,
     QueueRefused,
     QueueUnwritable,
     Released,
-    Retry,
 )
 
 if TYPE_CHECKING:
@@ -221,39 +214,12 @@ class Service:
             self._trouble(f"job {job} was a worker's that has ended: it is offered again, or dead")
 
     async def _carry(self, lease: SqliteLease) -> None:
-        outcome: JobOutcome = Released()
-        result = None
+        settlement = Settlement(id=lease.claim.id, number=lease.claim.number, outcome=Released())
         try:
-            outcome = await self._attempt(lease)
-            if isinstance(outcome, Done) and outcome.result is not None:
-                result, outcome = _encoded(outcome)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other jobs go on
-            outcome = Retry(error="".join(traceback.format_exception_only(error)).strip())
-            self._trouble(f"job {lease.claim.id} was carried out wrongly:\n{traceback.format_exc()}")
+            settlement = await carry(lease.claim, self._handle, lease, self._trouble)
         finally:
-            claim = lease.claim
-            self._settlements.append(Settlement(id=claim.id, number=claim.number, outcome=outcome, result=result))
+            self._settlements.append(settlement)
             self._bell.set()
-
-    async def _attempt(self, lease: SqliteLease) -> JobOutcome:
-        claim = lease.claim
-        try:
-            args = msgspec.json.decode(claim.payload, type=dict[str, object])
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            return Dead(error=f"its arguments are no JSON object: {error}")
-        job = Job(
-            id=claim.id,
-            task=claim.task,
-            args=args,
-            attempt=claim.attempt,
-            max_attempts=claim.max_attempts,
-            priority=claim.priority,
-            enqueued_at=claim.enqueued_at,
-        )
-        outcome = await self._handle(job, lease)
-        if not isinstance(outcome, JobOutcome):
-            raise TypeError(f"a job ends with an outcome, and not with {outcome!r}")
-        return outcome
 
     async def _listen(self, presence: Presence) -> None:
         if presence.bell is None:
@@ -269,10 +235,3 @@ class Service:
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._threads)
-
-
-def _encoded(outcome: Done) -> tuple[bytes | None, JobOutcome]:
-    try:
-        return msgspec.json.encode(outcome.result), outcome
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-        return None, Dead(error=f"its result cannot be written as JSON: {error}")

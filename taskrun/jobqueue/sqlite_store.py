@@ -12,7 +12,7 @@ from msgspec import structs
 
 from taskrun.jobqueue import presence
 from taskrun.jobqueue.sqlite_admin import SqliteAdmin
-from taskrun.jobqueue.sqlite_claims import Claim, Clerk, Settlement
+from taskrun.jobqueue.sqlite_claims import Clerk
 from taskrun.jobqueue.sqlite_file import SqliteFile
 from taskrun.jobqueue.sqlite_recurring import Ticker
 from taskrun.jobqueue.values import QueueBusy, QueueRefused
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
 
+    from taskrun.jobqueue.carrying import Claim, Settlement
     from taskrun.jobqueue.values import Allowance, Recurring, Retention
 
 _PATIENCE = 1.0  # seconds that a turn waits for a lock before it says so; the worker tries again for ever

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from support.postgres_server import server
 
+from taskrun.jobqueue.carrying import Settlement
 from taskrun.jobqueue.room import Costs
-from taskrun.jobqueue.sqlite_claims import Settlement
 from taskrun.jobqueue.values import Allowance
 
 if TYPE_CHECKING:
-    from taskrun.jobqueue.sqlite_claims import Claim
+    from taskrun.jobqueue.carrying import Claim
     from taskrun.jobqueue.values import JobOutcome
 
 LIMIT = 30.0  # seconds without a heartbeat

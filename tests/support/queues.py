@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 from support.postgres_bench import PostgresBench
 
+from taskrun.jobqueue.carrying import Settlement
 from taskrun.jobqueue.presence import Presence
 from taskrun.jobqueue.sqlite import SqliteQueue
-from taskrun.jobqueue.sqlite_claims import Settlement
 from taskrun.jobqueue.sqlite_store import WorkerStore
 from taskrun.jobqueue.values import Allowance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from taskrun.jobqueue.sqlite_claims import Claim
+    from taskrun.jobqueue.carrying import Claim
     from taskrun.jobqueue.values import JobOutcome
 
 
