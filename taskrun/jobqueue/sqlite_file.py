@@ -197,6 +197,9 @@ class SqliteFile:
             )
         with contextlib.suppress(OSError):  # it is there; or no file can be made so here, and SQLite makes or says it
             os.mknod(self.path, stat.S_IFREG | 0o600)
+        with contextlib.suppress(OSError):
+            if not stat.S_ISREG(os.stat(self.path).st_mode):
+                raise QueueRefused(f"the queue {self.path} is no file, and can be no database")
 
     def _set_up(self, database: sqlite3.Connection) -> None:
         version = version_of(database)

@@ -117,6 +117,15 @@ def test_a_database_that_is_gone_while_its_log_is_there_is_not_made_anew(bench):
     assert queue.enqueue([NewJob(task="t")]) == [Stored(id=2)]
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_is_no_file_is_refused_and_nothing_is_made_beside_it(tmp_path, make):
+    make(tmp_path / "queue.db")
+
+    with pytest.raises(QueueRefused, match="is no file"):
+        SqliteQueue(str(tmp_path / "queue.db")).enqueue([NewJob(task="t")])
+    assert os.listdir(tmp_path) == ["queue.db"]
+
+
 def test_workers_that_reach_a_database_by_different_names_know_that_each_other_live(tmp_path):
     os.symlink(tmp_path / "folder" / "queue.db", tmp_path / "link.db")
     os.symlink(tmp_path / "folder", tmp_path / "other")
