@@ -12,7 +12,7 @@ from collections import Counter
 import pytest
 import trio
 import trio.testing
-from support import postgres_program
+from support import postgres_server
 from support.postgres_bench import PostgresBench
 from support.postgres_server import server
 
@@ -30,6 +30,7 @@ from taskrun.jobqueue.values import (
 )
 from taskrun.model import ResourceError, UsageError
 
+PROGRAM = postgres_server.__file__.replace("_server", "_program")  # to import it needs the extra
 PATIENCE = 60.0  # seconds; only what hangs takes so long
 LIMIT = 2.0  # seconds without a heartbeat
 IS_THOROUGH = bool(os.environ.get("TORTURE_SECONDS"))
@@ -51,7 +52,7 @@ def started():
     running = []
 
     def start(*words):
-        argv = [sys.executable, postgres_program.__file__, *map(str, words)]
+        argv = [sys.executable, PROGRAM, *map(str, words)]
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         running.append(process)
         return process
