@@ -221,6 +221,12 @@ def settle(
     return fenced
 
 
+def without_ours(connection: Connection[Any], fenced: Sequence[int], settlements: Sequence[Settlement]) -> list[int]:
+    """Of refused outcomes those that nobody else has claimed since were recorded by a commit that seemed to fail."""
+    rows = connection.execute("SELECT id, claim FROM taskrun_job WHERE id = ANY(%s)", (list(fenced),)).fetchall()
+    return [job for job in fenced if (job, dict(rows).get(job)) not in {(each.id, each.number) for each in settlements}]
+
+
 def give_back(connection: Connection[Any], worker: str, known: Collection[tuple[int, int]] | None) -> list[int]:
     """Gives jobs of a worker back.
 

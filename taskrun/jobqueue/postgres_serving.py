@@ -37,6 +37,7 @@ T = TypeVar("T")
 POLL = 1.0  # seconds, after which one looks though nobody has rung
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0  # seconds between tries while the server does not answer
 _LAST_WORDS = 5.0  # seconds in which a worker that is cancelled gives its jobs back
+_QUIET = 30.0  # seconds in which the same trouble is not told again
 _PATIENCE = 1.0  # seconds that a turn waits for a lock before it says so; the worker tries again for ever
 
 
@@ -90,6 +91,7 @@ class Service:
         self._settlements: list[Settlement] = []
         self._bell = trio.Event()
         self._refused: QueueRefused | None = None  # a heartbeat
+        self._quiet_until: dict[str, float] = {}  # by what was said
         self._next_chores = -math.inf
         self._fence_every = min(POLL, limit / 20)
 
@@ -128,7 +130,7 @@ class Service:
         try:
             await trio.to_thread.run_sync(self._attendance.leave)
         except (QueueBusy, QueueUnwritable) as error:  # others will notice
-            self._trouble(str(error))
+            self._complain(error)
 
     async def _work(self, nursery: trio.Nursery) -> None:
         while True:
@@ -170,7 +172,7 @@ class Service:
             try:
                 turn = await trio.to_thread.run_sync(partial(self._store.turn, settled, held, take=take))
             except (QueueBusy, QueueUnwritable) as error:
-                self._trouble(str(error))
+                self._complain(error)
             else:
                 break
             if self._stop.is_set() and not self._leases:  # then there is nothing to be done any more
@@ -194,14 +196,22 @@ class Service:
         try:
             return await trio.to_thread.run_sync(self._store.is_drained)
         except (QueueBusy, QueueUnwritable) as error:
-            self._trouble(str(error))
+            self._complain(error)
             return False
+
+    def _complain(self, error: Exception) -> None:
+        """Of a server that is away once, and then once in a while, however often and by whom it is tried."""
+        now = trio.current_time()
+        if now >= self._quiet_until.get(str(error), -math.inf):
+            self._quiet_until = {said: until for said, until in self._quiet_until.items() if until > now}
+            self._quiet_until[str(error)] = now + _QUIET
+            self._trouble(str(error))
 
     async def _chores(self) -> None:
         try:
             returned = await trio.to_thread.run_sync(self._store.chores)
         except (QueueBusy, QueueUnwritable) as error:  # they have time
-            self._trouble(str(error))
+            self._complain(error)
             return
         for job in returned:
             self._trouble(f"job {job} was a worker's that has ended: it is offered again, or dead")
@@ -242,7 +252,7 @@ class Service:
         try:
             self._attendance.listen()
         except QueueUnwritable as error:
-            self._trouble(str(error))
+            self._complain(error)
         return True
 
     async def _beat(self) -> None:
@@ -253,7 +263,7 @@ class Service:
                 try:
                     in_time = await trio.to_thread.run_sync(self._attendance.beat)
                 except (QueueBusy, QueueUnwritable) as error:
-                    self._trouble(str(error))
+                    self._complain(error)
                 except QueueRefused as error:
                     self._refused = error
                     self._bell.set()

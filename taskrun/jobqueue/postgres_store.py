@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 
 from taskrun.jobqueue.postgres_admin import PostgresAdmin
 from taskrun.jobqueue.postgres_attendance import Watch, bury
-from taskrun.jobqueue.postgres_claims import candidates, coming, give_back, promote, settle, stand, standing, take_each
+from taskrun.jobqueue.postgres_claims import (
+    candidates,
+    coming,
+    give_back,
+    promote,
+    settle,
+    stand,
+    standing,
+    take_each,
+    without_ours,
+)
 from taskrun.jobqueue.postgres_recurring import tick
 from taskrun.jobqueue.room import Room
 from taskrun.model import Value
@@ -114,6 +124,8 @@ class PostgresStore:
                 if failed:
                     give_back(connection, identity.name, {(claim.id, claim.number) for claim in held})
                 fenced = settle(connection, settlements, identity.name, self._chance)
+                if failed and fenced:
+                    fenced = without_ours(connection, fenced, settlements)
                 is_due = stand(connection, identity.name) if take else None
                 if is_due is not None:
                     if (is_due and promote(connection)) or now is None:  # others may be first now

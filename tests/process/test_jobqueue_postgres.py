@@ -16,6 +16,7 @@ from support import postgres_server
 from support.postgres_bench import PostgresBench
 from support.postgres_server import server
 
+from taskrun.jobqueue.carrying import Settlement
 from taskrun.jobqueue.values import (
     Allowance,
     Dead,
@@ -95,6 +96,10 @@ def work(queue, handle=None, **keys):
             await queue.serve(handle or nothing, allowance=Allowance(slots=2), drain=True, **keys)
 
     trio.run(main)
+
+
+def states(queue, *jobs):
+    return [str(queue.admin().show(job).state) for job in jobs]
 
 
 def executed(bench, *statements):
@@ -242,6 +247,35 @@ def test_a_wrong_password_is_said_and_not_shown(bench):
     assert SECRET[::-1] not in str(refused.value)
     with pytest.raises(QueueUnwritable, match="cannot be written: permission denied"):
         PostgresQueue(url.format(SECRET)).enqueue([NewJob(task="t")])
+
+
+def test_what_was_committed_though_it_seemed_to_fail_is_neither_lost_nor_done_twice(bench, monkeypatch):
+    queue, worker = bench.queue(), bench.worker()
+    settled, taken = (stored.id for stored in queue.enqueue([NewJob(task="t")] * 2))
+    (claim,) = worker.take(1)
+
+    def lost(*_args):
+        raise QueueUnwritable("the connection is lost in this moment")
+
+    def after_the_commit(self, kind, error, where):
+        answer = leave(self, kind, error, where)
+        if kind is None:
+            lost()
+        return answer
+
+    import psycopg
+
+    leave = psycopg.Transaction.__exit__
+    monkeypatch.setattr(psycopg.Transaction, "__exit__", after_the_commit)
+    with pytest.raises(QueueUnwritable):
+        worker.store.turn([Settlement(id=settled, number=claim.number, outcome=Done())], [claim], take=1)
+    monkeypatch.undo()
+    assert states(queue, settled, taken) == ["done", "running"]
+
+    turn = worker.store.turn([Settlement(id=settled, number=claim.number, outcome=Done())], [claim], take=1)
+    assert turn.fenced == []
+    assert [(claim.id, claim.attempt) for claim in turn.claims] == [(taken, 1)]
+    assert states(queue, settled, taken) == ["done", "running"]
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
