@@ -9,7 +9,8 @@ import re
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from taskrun.events import RunEnd, RunStart, Stamped, TaskEnd, WorkerEnd, WorkerStart
+from taskrun.events import JobEnd, RunEnd, RunStart, Stamped, TaskEnd, WorkerEnd, WorkerStart
+from taskrun.model import State
 from taskrun.report import words
 from taskrun.report.protocol import Reporter
 
@@ -135,7 +136,10 @@ def folding_for(service: str | None) -> Folding:
 
 
 class Annotations(Reporter):
-    """A reporter that marks each failed task for the service, at the end of the run."""
+    """A reporter that marks each failed task for the service, at the end of the run; of a worker's, each dead job.
+
+    A job that is tried again has not failed yet, and TeamCity has a build fail for each mark.
+    """
 
     def __init__(self, screen: Screen, service: str, about: AboutTask) -> None:
         self._screen = screen
@@ -144,18 +148,26 @@ class Annotations(Reporter):
         self._file = ""
         self._first: list[TaskEnd] = []
         self._count = 0
+        self._by_job = False
 
     def handle(self, stamped: Stamped) -> None:
         """Takes the next event."""
         event = stamped.event
         if type(event) is RunStart or type(event) is WorkerStart:
             self._file = event.file
-        elif type(event) is TaskEnd and words.failed(event) and not event.allowed:
-            self._count += 1
-            if len(self._first) < _MOST:
-                self._first.append(event)
+            self._by_job = type(event) is WorkerStart
+        elif type(event) is TaskEnd and words.failed(event) and not (event.allowed or self._by_job):
+            self._note(event)
+        elif type(event) is JobEnd and event.outcome == "dead":
+            task, reason = words.job_label(event.task, event.job), event.error.partition("\n")[0]
+            self._note(TaskEnd(task=task, attempt=event.attempt, state=State.FAILED.value, reason=reason))
         elif type(event) is RunEnd or type(event) is WorkerEnd:
             self._mark()
+
+    def _note(self, end: TaskEnd) -> None:
+        self._count += 1
+        if len(self._first) < _MOST:
+            self._first.append(end)
 
     def _mark(self) -> None:
         more = self._count - len(self._first)

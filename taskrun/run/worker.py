@@ -103,7 +103,7 @@ class QueueWorker:
 
         setting = self._run
         self._clock = RunClock(trio.lowlevel.current_clock().current_time)
-        self._began = self._clock.now()
+        self._began = trio.current_time()  # the clock of the jobs stands still while there is none
         settings = display(setting, None)
         self._machinery = Machinery(
             link=link,
@@ -229,7 +229,7 @@ class QueueWorker:
             WorkerEnd(
                 exit_status=result.exit_status,
                 signal=result.signal,
-                elapsed=self._clock.now() - self._began,
+                elapsed=trio.current_time() - self._began,
                 jobs=self._carrier.counts,
                 leaked=leaked,
             )

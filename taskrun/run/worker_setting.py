@@ -78,6 +78,7 @@ def make_worker_setting(options: WorkerOptions) -> WorkerSetting:
     prepared = _for_jobs(prepared, affordable(wanted))
     project = prepared.project
     only = _named(project, options.only)
+    _expect_taken(project, prepared.jobs, options.only)
     run = Setting(
         options=options.run,
         run_id=run_id,
@@ -135,6 +136,20 @@ def _named(project: Project, only: tuple[str, ...]) -> frozenset[str] | None:
             raise UsageError(f"--only {text}: there is no such task{f'; {nearest}' if nearest else ''}")
         found.update(matched)
     return frozenset(found)
+
+
+def _expect_taken(project: Project, slots: int, only: tuple[str, ...]) -> None:
+    """Whoever names a task, and not a glob, is told that no worker takes it.
+
+    Raises:
+        UsageError: It, or one that it needs, is interactive.
+    """
+    from taskrun.run.allowance import allowance_of
+
+    taken = allowance_of(project, slots).tasks or {} if only else {}
+    for text in only:
+        if text in project.tasks and text not in taken:
+            raise UsageError(f"--only {text}: it is interactive, or needs a task that is, and workers have no terminal")
 
 
 def _about(project: Project) -> Callable[[str], TaskFacts]:

@@ -217,6 +217,13 @@ def test_a_worker_takes_what_it_is_told_to(project, jobs):
     drain(project, "--only", "quik").exits(2).says("--only quik", "did you mean", "quick")
 
 
+def test_a_task_that_no_worker_takes_cannot_be_asked_for(project):
+    project.tasks("[tasks.asks]\ninteractive = true\nrun = ['cat']\n[tasks.needy]\nneeds = ['asks']\nrun = ['true']\n")
+    for name in ("asks", "needy"):
+        drain(project, "--only", name).exits(2).says(f"--only {name}: it is interactive, or needs a task that is")
+    drain(project, "--only", "*").succeeds()
+
+
 def test_a_cancelled_job_is_stopped_by_the_ladder_and_the_others_go_on(project, jobs):
     project.tasks("""
         [tasks.long]

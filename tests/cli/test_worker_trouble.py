@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 from support.jobs import jobs_of
 from support.runs import wait_until
+
+from taskrun import events
 
 QUICK = "[tasks.quick]\nrun = ['true']\n"
 
@@ -107,3 +110,15 @@ def test_of_many_jobs_the_newest_records_stay(project, jobs):
     jobs.add("quick")
     project.taskrun("worker", "--drain").succeeds()
     assert len(list(runs.glob("2*"))) == 500
+
+
+def test_a_worker_that_had_nothing_to_do_says_how_long_it_was_there(project, jobs):
+    project.tasks(QUICK)
+    worker = project.start("worker", "--events", "events")
+    jobs.wait(jobs.add("quick"), "done")
+    since = time.monotonic()
+    wait_until(lambda: time.monotonic() - since > 1.5, "it has been idle")  # longer than a clock may not be looked at
+    worker.signal(signal.SIGTERM).finish().succeeds()
+    end = events.decode(project.read("events").splitlines()[-1].encode()).event
+    assert isinstance(end, events.WorkerEnd)
+    assert end.elapsed > 1.5

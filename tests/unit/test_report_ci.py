@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support.reporting import Stage
 
-from taskrun.events import RunEnd, RunStart, TaskEnd, TaskOutput, TaskStart
+from taskrun.events import JobEnd, RunEnd, RunStart, Stamped, TaskEnd, TaskOutput, TaskStart, WorkerEnd, WorkerStart
 from taskrun.report import Options, decide
-from taskrun.report.ci import GitHubFolding, GitLabFolding, annotation, folding_for
+from taskrun.report.ci import Annotations, GitHubFolding, GitLabFolding, annotation, folding_for
 
 GITHUB = {"CI": "true", "GITHUB_ACTIONS": "true", "NO_COLOR": "1"}
 EVIL = TaskEnd(task="a:b,c%\n::stop\x1b", attempt=1, state="failed", reason="50% done\r\nthen: bad, worse\x07")
@@ -43,6 +45,23 @@ def test_a_file_without_a_name_is_left_out():
     assert annotation("github", TaskEnd(task="t", attempt=1, state="failed"), "", None) == (
         "::error title=Task 't' failed::failed"
     )
+
+
+def test_of_a_workers_jobs_those_are_marked_that_are_dead():
+    """One that is tried again may be done in the end."""
+    said: list[str] = []
+    screen: Any = SimpleNamespace(say=said.append)
+    about: Any = lambda _name: SimpleNamespace(place=("tasks.toml", 3))  # noqa: E731 - shorter than a function
+    annotations = Annotations(screen, "teamcity", about)
+    start = WorkerStart(taskrun="1", file="tasks.toml", argv=(), cwd="/", queue="q", slots=1, tasks=("a",))
+    failed = TaskEnd(task="a#7", attempt=1, state="failed", reason="exit 1")
+    ends = [
+        JobEnd(job=7, task="a", attempt=number, max_attempts=2, outcome=outcome, error="exit 1\nlast words")
+        for number, outcome in enumerate(("retry", "dead"), 1)
+    ]
+    for event in (start, failed, ends[0], failed, ends[1], WorkerEnd(exit_status=0)):
+        annotations.handle(Stamped(seq=1, ts=0.0, run="r", event=event))
+    assert said == ["##teamcity[buildProblem description='Task |'a#7|' failed: exit 1' identity='a#7']"]
 
 
 def test_folded_groups_begin_and_end():
