@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from taskrun.jobqueue.postgres_library import FAR, Deferred, Library
 from taskrun.jobqueue.sqlite_enqueue import checked as checked_anyway
@@ -34,8 +34,11 @@ _SAME_KEYS = "SELECT unique_key, id FROM taskrun_job WHERE unique_key = ANY(%s) 
 _OTHERS = "SELECT id, state FROM taskrun_job WHERE id = ANY(%s) ORDER BY id FOR SHARE"
 _INSERT = """
     INSERT INTO taskrun_job (id, task, args, state, priority, due_at, max_attempts, unique_key, after, enqueued_at)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, now())
+    SELECT id, task, args, state, priority, coalesce(due, now()), most, key, after, now() FROM unnest(
+        %s::bigint[], %s::text[], %s::bytea[], %s::text[], %s::integer[], %s::timestamptz[], %s::bigint[], %s::text[],
+        %s::bigint[]) AS job (id, task, args, state, priority, due, most, key, after)
 """
+_New: TypeAlias = "tuple[NewJob, bytes, JobState, dt.datetime | None]"  # when it is due; None: now
 
 
 def checked(jobs: Sequence[NewJob]) -> list[tuple[NewJob, bytes]]:
@@ -59,10 +62,11 @@ def insert(connection: Connection[Any], jobs: Sequence[tuple[NewJob, bytes]]) ->
     Raises:
         NoSuchJob, UsageError: One comes after a job that is not there, or is cancelled; nothing was stored.
     """
-    now = moment_of(connection)
+    is_timed = any(job.delay or job.at is not None for job, _args in jobs)
+    now = moment_of(connection) if is_timed else 0.0
     held = _keys(connection, {job.unique for job, _args in jobs if job.unique is not None})
     others = _others(connection, {job.after for job, _args in jobs if job.after is not None})
-    new: list[tuple[NewJob, bytes, JobState, dt.datetime]] = []
+    new: list[_New] = []
     places: list[int | str] = []  # in `new`, or a key
     begun: set[str] = set()
     for job, args in jobs:
@@ -70,13 +74,14 @@ def insert(connection: Connection[Any], jobs: Sequence[tuple[NewJob, bytes]]) ->
             places.append(job.unique)
             continue
         due = max(now + job.delay, now if job.at is None else job.at)
-        state = JobState.DELAYED if due > now else JobState.READY
+        is_later = due > now
+        state = JobState.DELAYED if is_later else JobState.READY
         if job.after is not None and _waits_for(others, job.after):
             state = JobState.BLOCKED
         if job.unique is not None:
             begun.add(job.unique)
         places.append(len(new))
-        new.append((job, args, state, datetime_of(due)))
+        new.append((job, args, state, datetime_of(due) if is_later else None))
     ids = _store(connection, new)
     held.update({job.unique: ids[place] for place, (job, *_rest) in enumerate(new) if job.unique is not None})
     return [Stored(id=ids[place]) if isinstance(place, int) else Duplicate(id=held[place]) for place in places]
@@ -124,17 +129,16 @@ def _waits_for(others: dict[int, str], other: int) -> bool:
     return others[other] != JobState.DONE
 
 
-def _store(connection: Connection[Any], new: Sequence[tuple[NewJob, bytes, JobState, dt.datetime]]) -> list[int]:
+def _store(connection: Connection[Any], new: Sequence[_New]) -> list[int]:
     if not new:
         return []
-    fixed = {JobState.READY: None, JobState.BLOCKED: NEVER}
+    dues = [NEVER if state is JobState.BLOCKED else due for _job, _args, state, due in new]
     ids = Library(connection).defer(
-        [Deferred(task=job.task, priority=job.priority, due=fixed.get(state, due)) for job, _args, state, due in new]
+        [Deferred(task=each[0].task, priority=each[0].priority, due=due) for each, due in zip(new, dues, strict=True)]
     )
     rows = [
         (number, job.task, args, str(state), job.priority, due, job.max_attempts, job.unique, job.after)
         for number, (job, args, state, due) in zip(ids, new, strict=True)
     ]
-    with connection.cursor() as cursor:
-        cursor.executemany(_INSERT, rows)
+    connection.execute(_INSERT, [list(column) for column in zip(*rows, strict=True)])
     return ids
