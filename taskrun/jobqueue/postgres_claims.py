@@ -16,7 +16,7 @@ from procrastinate.jobs import Status
 
 from taskrun.jobqueue.carrying import Claim
 from taskrun.jobqueue.postgres_endings import Ending, ending, ending_with_worker
-from taskrun.jobqueue.postgres_enqueue import NEVER
+from taskrun.jobqueue.postgres_enqueue import NEVER, datetime_of, moment_of
 from taskrun.jobqueue.postgres_library import Library
 from taskrun.jobqueue.values import JobState
 from taskrun.model import Value
@@ -80,16 +80,14 @@ _SETTLE = """
 """
 _GIVE_BACK = """
     UPDATE taskrun_job
-    SET state = %s, worker = NULL, cancelling = false, attempt = attempt - %s,
-        due_at = now() + make_interval(secs => %s), error = coalesce(%s, error),
-        run = CASE WHEN %s THEN %s ELSE run END
-    WHERE id = %s RETURNING due_at
+    SET state = %s, worker = NULL, cancelling = false, attempt = attempt - %s::boolean::integer,
+        due_at = coalesce(%s, now()), error = coalesce(%s, error), run = CASE WHEN %s THEN %s ELSE run END
+    WHERE id = %s
 """
 _UNBLOCK = """
     UPDATE taskrun_job SET state = CASE WHEN due_at > now() THEN 'delayed' ELSE 'ready' END
     WHERE state = 'blocked' AND id = ANY(%s) RETURNING id, CASE WHEN due_at > now() THEN due_at END
 """
-_LONGEST_DELAY = 1e9  # seconds; what adds up to more than a calendar has is of no use to anybody
 _BLOCKED_BY = "SELECT id FROM taskrun_job WHERE state = 'blocked' AND after = %s ORDER BY id"
 _STATUSES = {JobState.DONE: Status.SUCCEEDED, JobState.DEAD: Status.FAILED, JobState.CANCELLED: Status.ABORTED}
 
@@ -106,6 +104,13 @@ class Standing(Value, frozen=True, kw_only=True):
     due: float | None
     running: dict[int, int]
     cancelling: list[int]
+
+
+class _End(Value, frozen=True, kw_only=True):
+    job: int
+    status: str | None  # procrastinate's; None: another program has deleted its row
+    how: Ending
+    result: bytes | None = None
 
 
 def standing(connection: Connection[Any], worker: str) -> Standing:
@@ -196,7 +201,7 @@ def _bury_lost(connection: Connection[Any], jobs: Sequence[int]) -> None:
     error = "another program has taken it from procrastinate's tables, or deleted it there"
     for job in waiting:
         if job not in there:
-            _settled(connection, job, Ending(state=JobState.DEAD, error=error), None)
+            _settle(connection, _End(job=job, status=None, how=Ending(state=JobState.DEAD, error=error)))
 
 
 def settle(
@@ -209,7 +214,8 @@ def settle(
     statuses = Library(connection).hold(jobs)
     rows = connection.execute(_HELD, (jobs, worker)).fetchall()
     held = {(row[0], row[1]): row[2:] for row in rows}
-    fenced = []
+    fenced: list[int] = []
+    ends: list[_End] = []
     for each in sorted(settlements, key=lambda settlement: settlement.id):
         row = held.pop((each.id, each.number), None)
         if row is None:
@@ -217,7 +223,8 @@ def settle(
             continue
         attempt, most, cancelling = row
         how = ending(each.outcome, attempt, most, cancelling=cancelling, chance=chance)
-        _end(connection, each.id, statuses.get(each.id), how, each.result)
+        ends.append(_End(job=each.id, status=statuses.get(each.id), how=how, result=each.result))
+    _end(connection, ends)
     return fenced
 
 
@@ -241,39 +248,51 @@ def give_back(connection: Connection[Any], worker: str, known: Collection[tuple[
     if not jobs:
         return []
     statuses = Library(connection).hold(jobs)
+    ends: list[_End] = []
     for job, _claim, attempt, most, cancelling in connection.execute(_HELD, (jobs, worker)).fetchall():
         how = Ending(state=JobState.CANCELLED if cancelling else JobState.READY, counts=cancelling)
         if known is None:
             how = ending_with_worker(attempt, most, cancelling=cancelling)
-        _end(connection, job, statuses.get(job), how, None)
+        ends.append(_End(job=job, status=statuses.get(job), how=how))
+    _end(connection, ends)
     return jobs
 
 
-def _end(connection: Connection[Any], job: int, status: str | None, how: Ending, result: bytes | None) -> None:
-    """An attempt at a running job has ended; ``status`` is procrastinate's, ``None`` where another has deleted it."""
-    library = Library(connection)
-    if status not in {None, Status.DOING.value}:
-        library.mend(job)
-    if how.state.settled:
-        if status is not None:
-            library.finish(job, _STATUSES[how.state])
-        _settled(connection, job, how, result)
+def _end(connection: Connection[Any], ends: Sequence[_End]) -> None:
+    """Attempts at running jobs have ended."""
+    if not ends:
         return
-    delay = min(how.delay, _LONGEST_DELAY)
-    values = (str(how.state), 0 if how.counts else 1, delay, how.error, how.counts, how.run, job)
-    row = connection.execute(_GIVE_BACK, values).fetchone()
-    assert row is not None
-    if status is not None:
-        library.offer_again(job, None if how.state is JobState.READY else row[0])
-    library.notify(job)
+    library = Library(connection)
+    now = moment_of(connection) if any(each.how.state is JobState.DELAYED for each in ends) else 0.0
+    with library.at_once():
+        for each in ends:
+            if each.status not in {None, Status.DOING.value}:
+                library.mend(each.job)
+            if each.how.state.settled:
+                _settle(connection, each)
+            else:
+                _give_back(connection, each, now)
+    for each in ends:
+        if each.how.state is JobState.DONE:
+            _unblock(connection, each.job)
+        elif each.how.state is JobState.CANCELLED:
+            cancel_blocked(connection, each.job)
 
 
-def _settled(connection: Connection[Any], job: int, how: Ending, result: bytes | None) -> None:
-    connection.execute(_SETTLE, (str(how.state), how.error, result, how.run, job))
-    if how.state is JobState.DONE:
-        _unblock(connection, job)
-    elif how.state is JobState.CANCELLED:
-        cancel_blocked(connection, job)
+def _settle(connection: Connection[Any], end: _End) -> None:
+    if end.status is not None:
+        Library(connection).finish(end.job, _STATUSES[end.how.state])
+    connection.execute(_SETTLE, (str(end.how.state), end.how.error, end.result, end.how.run, end.job))
+
+
+def _give_back(connection: Connection[Any], end: _End, now: float) -> None:
+    how = end.how
+    library = Library(connection)
+    due = datetime_of(now + how.delay) if how.state is JobState.DELAYED else None
+    connection.execute(_GIVE_BACK, (str(how.state), not how.counts, due, how.error, how.counts, how.run, end.job))
+    if end.status is not None:
+        library.offer_again(end.job, due)
+    library.notify(end.job)
 
 
 def _unblock(connection: Connection[Any], job: int) -> None:

@@ -7,12 +7,14 @@ beside it is one transaction. Nothing in here waits but for the server: its asyn
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, LiteralString, TypeVar
 
 import procrastinate.jobs
 from procrastinate.connector import BaseAsyncConnector
 from procrastinate.manager import JobManager
 from procrastinate.schema import SchemaManager
+from psycopg import Pipeline
 from psycopg.rows import dict_row
 from psycopg.types.json import Jsonb
 
@@ -123,6 +125,10 @@ class Library:
         return None
 
     # --- jobs ---
+
+    def at_once(self) -> contextlib.AbstractContextManager[object]:
+        """What is asked of the connection within it is sent without waiting for the answers, where libpq can (14)."""
+        return self._connection.pipeline() if Pipeline.is_supported() else contextlib.nullcontext()
 
     def hold(self, jobs: Sequence[int]) -> dict[int, str]:
         """Keeps everybody else from changing these until the transaction ends; their statuses."""
