@@ -9,7 +9,7 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from taskrun.model import NothingMatched, ProjectError, ResourceError, TaskrunError
+from taskrun.model import TaskrunError
 from taskrun.run.options import RunOptions, RunResult
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def run(options: RunOptions, host: HostStart | None = None) -> RunResult:
         return conduct(setting, host)
     except TaskrunError as error:
         if options.events is not None:
-            _tell_refused(options, run_id, error)
+            from taskrun.run.refused import tell_refused
+
+            tell_refused(options.events, run_id, error)
         raise
 
 
@@ -66,13 +68,3 @@ def import_trio() -> None:
         import trio  # noqa: F401 - only now, and only for its import
     finally:
         ctypes.util.find_library = search
-
-
-def _tell_refused(options: RunOptions, run_id: str, error: TaskrunError) -> None:
-    """Ends the event stream of a run that never began: its reader must not wait for ever."""
-    from taskrun.run.refused import write_refusal
-    from taskrun.run.status import RESOURCES
-
-    status = 4 if isinstance(error, NothingMatched) else RESOURCES if isinstance(error, ResourceError) else 2
-    diagnostics = error.diagnostics if isinstance(error, ProjectError) else ()
-    write_refusal(options.events or "-", run_id, str(error), diagnostics, status)

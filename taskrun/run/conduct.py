@@ -16,7 +16,7 @@ from taskrun.link import Link, open_link
 from taskrun.model import UsageError
 from taskrun.run.options import RunResult
 from taskrun.run.python import open_scratch
-from taskrun.run.recording import last_aborted
+from taskrun.run.recording import left_by_the_last
 from taskrun.run.selecting import check_selection, select
 from taskrun.run.signals import SignalDesk, die_of, stop_this_process, taken
 from taskrun.run.terminal import Terminal
@@ -82,11 +82,7 @@ class Conductor:
             warnings = await check_selection(self._setting, selection, link, said)
         if selection is None or self._interrupted is not None:
             return self._nothing_started()
-        aborted = last_aborted(self._setting)  # before this one is the last
-        if aborted is not None:
-            from taskrun.run import survivors
-
-            warnings += survivors.warnings(aborted)
+        warnings += left_by_the_last(self._setting)  # before this one is the last
         self._run = UnderWay(
             self._setting,
             link,

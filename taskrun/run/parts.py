@@ -6,7 +6,7 @@ import os
 import random
 from typing import TYPE_CHECKING
 
-from taskrun.events import RunStart
+from taskrun.events import RunStart, WorkerStart
 from taskrun.plan import Plan
 from taskrun.report.compose import make_reporters
 from taskrun.run.about import about_tasks
@@ -14,6 +14,7 @@ from taskrun.run.prepare import pool_sizes
 from taskrun.run.recording import known_durations
 
 if TYPE_CHECKING:
+    from taskrun.jobqueue.values import Allowance
     from taskrun.model import Clockwork
     from taskrun.report.compose import Reporters
     from taskrun.report.settings import Settings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from taskrun.resolve import Selection
     from taskrun.run.recording import Recording
     from taskrun.run.setting import Setting
+    from taskrun.run.worker_setting import WorkerSetting
 
 
 def plan_of(setting: Setting, selection: Selection, jobs: int) -> Plan:
@@ -34,6 +36,24 @@ def plan_of(setting: Setting, selection: Selection, jobs: int) -> Plan:
         pools=pool_sizes(project, jobs),
         durations=known_durations(setting),
         random=random.Random(),  # noqa: S311 - jitter of retries, no secret
+    )
+
+
+def start_of_worker(setting: WorkerSetting, allowance: Allowance) -> WorkerStart:
+    """The first event of a queue worker."""
+    from taskrun import __version__
+    from taskrun.jobqueue.opening import shown
+
+    prepared = setting.run.prepared
+    return WorkerStart(
+        taskrun=__version__,
+        file=prepared.project.source.path,
+        argv=setting.run.options.arguments,
+        cwd=prepared.request.cwd,
+        queue=shown(setting.location),
+        slots=allowance.slots,
+        tasks=tuple(allowance.tasks or ()),
+        pid=os.getpid(),
     )
 
 

@@ -27,7 +27,17 @@ def known_durations(setting: Setting) -> dict[str, float]:
     return next(filter(None, map(history.load, state_roots(setting.state, setting.environ))), {})
 
 
-def last_aborted(setting: Setting) -> RunSummary | None:
+def left_by_the_last(setting: Setting) -> tuple[str, ...]:
+    """What the user should know of the last run, where that was aborted."""
+    aborted = _last_aborted(setting)
+    if aborted is None:
+        return ()
+    from taskrun.run import survivors
+
+    return tuple(survivors.warnings(aborted))
+
+
+def _last_aborted(setting: Setting) -> RunSummary | None:
     """The last run, if it was aborted; at the price of reading the start of a file where it was not."""
     for root in state_roots(setting.state, setting.environ):
         summary = pruning.read_aborted(os.path.join(root, RUNS, LATEST))

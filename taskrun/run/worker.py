@@ -15,24 +15,26 @@ from typing import TYPE_CHECKING, NoReturn
 import trio
 
 from taskrun.config.wording import spoken
-from taskrun.events import RunCancel, RunResume, RunSuspend, WorkerEnd, WorkerStart, WorkerStopping
+from taskrun.events import DiagnosticEvent, RunCancel, RunResume, RunSuspend, WorkerEnd, WorkerStopping
 from taskrun.execute.clocks import RunClock
 from taskrun.execute.equipment import Machinery
-from taskrun.jobqueue.opening import open_queue, shown
+from taskrun.jobqueue.opening import open_queue
 from taskrun.link import Link, open_link
-from taskrun.model import CancelKind, CancelReason
+from taskrun.model import CancelKind, CancelReason, Diagnostic
 from taskrun.run.allowance import allowance_of
-from taskrun.run.closing import shut_down
+from taskrun.run.closing import shut_down, try_each
 from taskrun.run.facts import Facts
 from taskrun.run.jobs import Carrier
 from taskrun.run.options import RunResult
 from taskrun.run.parent import dies_with_parent, watch_parent
+from taskrun.run.parts import start_of_worker
 from taskrun.run.python import open_scratch, template_of
-from taskrun.run.recording import last_aborted, read_log_at
+from taskrun.run.recording import left_by_the_last, read_log_at
+from taskrun.run.refused import status_of
 from taskrun.run.setting import display
 from taskrun.run.signals import SignalDesk, die_of, stop_this_process, taken
 from taskrun.run.stage import TICK, Stage
-from taskrun.run.status import RESOURCES, Tally
+from taskrun.run.status import Tally
 from taskrun.run.terminal import Terminal
 from taskrun.run.under_way import POOLS, REAP
 
@@ -144,6 +146,11 @@ class QueueWorker:
 
     # --- from begin to end
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether its events, if somebody wants them, have a beginning and get an end."""
+        return self._begun
+
     async def _work(self, engine: QueueEngine) -> RunResult:
         self._tell_start()
         leaked: tuple[Leftover, ...] = ()
@@ -175,6 +182,10 @@ class QueueWorker:
             self._reporters.close()
             if result.signal is None:
                 await self._wait_written()
+        except Exception as error:
+            bug = error
+            try_each(lambda: self._tell_end(leaked, bug))
+            raise
         finally:
             self._over = True
             self._machinery.close()
@@ -199,32 +210,18 @@ class QueueWorker:
         )
 
     def _tell_start(self) -> None:
-        from taskrun import __version__
-
-        project = self._run.prepared.project
-        self._emit(
-            WorkerStart(
-                taskrun=__version__,
-                file=project.source.path,
-                argv=self._run.options.arguments,
-                cwd=self._run.prepared.request.cwd,
-                queue=shown(self._setting.location),
-                slots=self._allowance.slots,
-                tasks=tuple(self._allowance.tasks or ()),
-                pid=os.getpid(),
-            )
-        )
-        warnings = [*self._stage.settings.warnings, *self._setting.warnings]
-        aborted = last_aborted(self._run)
-        if aborted is not None:
-            from taskrun.run import survivors
-
-            warnings += survivors.warnings(aborted)
-        for text in warnings:
+        self._emit(start_of_worker(self._setting, self._allowance))
+        for text in (*self._stage.settings.warnings, *self._setting.warnings, *left_by_the_last(self._run)):
             self._facts.warn("run", text)
 
     def _tell_end(self, leaked: tuple[Leftover, ...], failed: Exception | None) -> RunResult:
-        result = self._result() if failed is None else RunResult(exit_status=RESOURCES)
+        result = self._result()
+        if failed is not None:
+            result = RunResult(exit_status=status_of(failed))
+            if self._reporters.lines is not None:  # alone: whoever looks at the views is told by who ends with it
+                self._facts.listen(None, [self._reporters.lines.handle])
+                self._facts.emit(DiagnosticEvent(diagnostic=Diagnostic(code="worker", message=str(failed))))
+                self._facts.listen(None, [self._reporters.handle])
         self._emit(
             WorkerEnd(
                 exit_status=result.exit_status,

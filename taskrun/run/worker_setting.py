@@ -55,23 +55,20 @@ class WorkerSetting(Value, frozen=True, kw_only=True):
     warnings: tuple[str, ...]
 
 
-def make_worker_setting(options: WorkerOptions) -> WorkerSetting:
-    """Checks everything that can be checked without starting anything.
+def make_worker_setting(options: WorkerOptions, run_id: str) -> WorkerSetting:
+    """Checks everything that can be checked without starting anything; ``run_id`` is the worker's own.
 
     Raises:
         UsageError: There is no file, or no task of a name.
         ProjectError: The file has mistakes.
     """
-    import time
-
     from taskrun.jobqueue.opening import make_place
     from taskrun.jobqueue.recurrence import recurring_of
-    from taskrun.record.places import JOBS, new_run_id, state_folder
+    from taskrun.record.places import JOBS, state_folder
     from taskrun.run.prepare import affordable, fewer_jobs, prepare
     from taskrun.run.setting import Setting, ShellReader
 
     environ = dict(os.environ)
-    run_id = new_run_id(time.time())
     shell = ShellReader()
     prepared = prepare(options.run, environ=environ, run_id=run_id, read_shell=shell)
     wanted = prepared.jobs

@@ -122,3 +122,30 @@ def test_a_worker_that_had_nothing_to_do_says_how_long_it_was_there(project, job
     end = events.decode(project.read("events").splitlines()[-1].encode()).event
     assert isinstance(end, events.WorkerEnd)
     assert end.elapsed > 1.5
+
+
+def _stream(project, *options: str, status: int) -> list[events.AnyEvent]:
+    """The events of a worker that is refused."""
+    lines = project.taskrun("worker", "--events", "-", *options).exits(status).stdout.splitlines()
+    return [events.decode(line.encode()).event for line in lines]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(("-f", "bad.toml"), "`run` in task `a`"), (("--only", "nope"), "--only nope")]
+)
+def test_the_events_of_a_worker_that_is_refused_have_an_end(project, options, said):
+    project.tasks(QUICK).write("bad.toml", "[tasks.a]\nrun = 3\n")
+    told, end = _stream(project, *options, status=2)
+    assert isinstance(told, events.DiagnosticEvent)
+    assert said in told.diagnostic.message
+    assert end == events.WorkerEnd(exit_status=2)
+
+
+def test_the_events_of_a_worker_whose_queue_is_damaged_say_so_and_its_status(project):
+    project.tasks(QUICK).write(".taskrun/queue.db", b"SQLite format 3\0" + b"x" * 8192)
+    start, told, end = _stream(project, status=2)
+    assert isinstance(start, events.WorkerStart)
+    assert isinstance(told, events.DiagnosticEvent)
+    assert "queue.db" in told.diagnostic.message
+    assert isinstance(end, events.WorkerEnd)
+    assert end.exit_status == 2
