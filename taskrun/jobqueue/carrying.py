@@ -41,6 +41,24 @@ class Settlement(Value, frozen=True, kw_only=True):
     result: bytes | None = None
 
 
+class Turn(Value, frozen=True, kw_only=True):
+    """What a turn at the store has brought.
+
+    Attributes:
+        claims: Jobs that are this worker's now.
+        cancelled: Jobs of this worker that are to be stopped.
+        fenced: Jobs whose outcome was refused, since they are not this worker's any more.
+        lost: Jobs that the worker carries out and that are not its own any more, as far as that is known.
+        due: Seconds until the next delayed job; ``None``: there is none.
+    """
+
+    claims: list[Claim] = []
+    cancelled: list[int] = []
+    fenced: list[int] = []
+    lost: list[int] = []
+    due: float | None = None
+
+
 async def carry(claim: Claim, handle: Handle, lease: Lease, trouble: Callable[[str], None]) -> Settlement:
     """Has a job carried out. It raises nothing but a cancellation.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from taskrun.jobqueue.carrying import Claim, Settlement, Turn
 from taskrun.jobqueue.postgres_admin import PostgresAdmin
 from taskrun.jobqueue.postgres_attendance import Watch, bury
 from taskrun.jobqueue.postgres_claims import (
@@ -22,7 +23,6 @@ from taskrun.jobqueue.postgres_claims import (
 )
 from taskrun.jobqueue.postgres_recurring import tick
 from taskrun.jobqueue.room import Room
-from taskrun.model import Value
 
 if TYPE_CHECKING:
     import random
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from taskrun.jobqueue.carrying import Claim, Settlement
     from taskrun.jobqueue.postgres_attendance import Attendance
     from taskrun.jobqueue.postgres_database import PostgresDatabase
     from taskrun.jobqueue.room import Costs
@@ -39,24 +38,6 @@ if TYPE_CHECKING:
     from taskrun.jobqueue.values import Retention
 
 _SWEEP = 600  # looks between two batches of old jobs, unless the last one found some
-
-
-class Turn(Value, frozen=True, kw_only=True):
-    """What a turn has brought.
-
-    Attributes:
-        claims: Jobs that are this worker's now.
-        cancelled: Jobs of this worker that are to be stopped.
-        fenced: Jobs whose outcome was refused, since they are not this worker's any more.
-        lost: Jobs that the worker carries out and that are not its own any more.
-        due: Seconds until the next delayed job; ``None``: there is none.
-    """
-
-    claims: list[Claim] = []
-    cancelled: list[int] = []
-    fenced: list[int] = []
-    lost: list[int] = []
-    due: float | None = None
 
 
 class PostgresStore:

@@ -11,39 +11,22 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from taskrun.jobqueue import presence
+from taskrun.jobqueue.carrying import Claim, Settlement, Turn
 from taskrun.jobqueue.sqlite_admin import SqliteAdmin
 from taskrun.jobqueue.sqlite_claims import Clerk
 from taskrun.jobqueue.sqlite_file import SqliteFile
 from taskrun.jobqueue.sqlite_recurring import Ticker
 from taskrun.jobqueue.values import QueueBusy, QueueRefused
-from taskrun.model import Value
 
 if TYPE_CHECKING:
     import random
     import sqlite3
     from collections.abc import Callable, Sequence
 
-    from taskrun.jobqueue.carrying import Claim, Settlement
     from taskrun.jobqueue.values import Allowance, Recurring, Retention
 
 _PATIENCE = 1.0  # seconds that a turn waits for a lock before it says so; the worker tries again for ever
 _SWEEP = 600  # looks between two batches of old jobs, unless the last one found some
-
-
-class Turn(Value, frozen=True, kw_only=True):
-    """What a turn has brought.
-
-    Attributes:
-        claims: Jobs that are this worker's now.
-        cancelled: Jobs of this worker that are to be stopped.
-        fenced: Jobs whose outcome was refused, since they are not this worker's any more.
-        due: Seconds until the next delayed job; ``None``: there is none.
-    """
-
-    claims: list[Claim] = []
-    cancelled: list[int] = []
-    fenced: list[int] = []
-    due: float | None = None
 
 
 class WorkerStore:

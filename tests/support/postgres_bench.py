@@ -191,7 +191,7 @@ class PostgresBench:
         return worker
 
     def look_every(self, monkeypatch, seconds: float) -> None:
-        monkeypatch.setattr("taskrun.jobqueue.postgres_serving.POLL", seconds)
+        monkeypatch.setattr("taskrun.jobqueue.serving.POLL", seconds)
 
     def lose_wakes(self, monkeypatch) -> None:
         monkeypatch.setattr("taskrun.jobqueue.postgres_attendance.CHANNEL", "nobody")

@@ -127,7 +127,7 @@ class SqliteBench:
         return worker
 
     def look_every(self, monkeypatch, seconds: float) -> None:
-        monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", seconds)
+        monkeypatch.setattr("taskrun.jobqueue.serving.POLL", seconds)
 
     def lose_wakes(self, monkeypatch) -> None:
         monkeypatch.setattr("taskrun.jobqueue.presence.ring", lambda _folder: None)

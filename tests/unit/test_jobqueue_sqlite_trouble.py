@@ -81,7 +81,7 @@ def replace(path):
 def test_a_worker_whose_database_is_removed_or_replaced_ends_and_who_stores_jobs_uses_the_new_one(
     bench, change, monkeypatch
 ):
-    monkeypatch.setattr("taskrun.jobqueue.sqlite_serving.POLL", 0.05)
+    monkeypatch.setattr("taskrun.jobqueue.serving.POLL", 0.05)
     queue, worker = bench.queue(), SqliteQueue(bench.path)
     queue.enqueue([NewJob(task="old", delay=99)])
 
