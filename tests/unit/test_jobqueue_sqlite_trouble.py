@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import math
 import os
+import random
 import shutil
 import sqlite3
 import threading
@@ -20,6 +21,7 @@ from taskrun.jobqueue import presence, sqlite_claims, sqlite_file, sqlite_store
 from taskrun.jobqueue.sqlite import SqliteQueue
 from taskrun.jobqueue.values import (
     Allowance,
+    Cost,
     Done,
     Duplicate,
     JobState,
@@ -401,3 +403,31 @@ def test_no_statement_of_a_turn_looks_over_all_jobs_or_sorts_them(bench, query):
         if "taskrun_job" in step:
             assert " USING " in step  # an index or the rowid
         assert "ORDER BY" not in step
+
+
+def test_the_way_past_many_jobs_that_do_not_fit_finds_what_the_straight_way_finds(bench, monkeypatch):
+    chance = random.Random(11)
+    tasks = {
+        "one": Cost(limits={"a": 1}),
+        "two": Cost(limits={"a": 2}, slots=2),
+        "both": Cost(limits={"a": 1, "b": 1}),
+        "here": Cost(here={"b": 1}),
+        "wide": Cost(slots=3),
+        "cpu": Cost(),
+    }
+    queue = bench.queue()
+    found = []
+    names = ["cpu"] * 6 + [*tasks, "unknown"] * 2
+    for _ in range(25):
+        queue.enqueue([NewJob(task=chance.choice(names), priority=chance.randint(0, 9)) for _ in range(9)])
+        limits = {"a": chance.randint(1, 3), "b": chance.randint(1, 2)}
+        store = bench.worker(Allowance(slots=chance.randint(1, 9), tasks=tasks, limits=limits, here={"b": 1})).store
+        running = chance.choices(["one", "both", "here", "cpu"], k=chance.randint(0, 2))
+        with store._file.reading() as database:
+            ways = []
+            for skipped in (10**9, -1):
+                monkeypatch.setattr(sqlite_claims, "_SKIPPED", skipped)
+                ways.append([row[0] for row in store._clerk._choose(database, running, 9)])
+        assert ways[0] == ways[1]
+        found.append(len(ways[0]))
+    assert max(found) > 2
