@@ -66,6 +66,7 @@ class WorkerStore:
         self._clock = clock
         self._retention = retention
         self._ticker = Ticker(recurring, trouble)
+        self._news: dict[str, int] = {}  # moments of recurring tasks that are still to be looked at
         self._until_sweep = 0
         self._failed = False
 
@@ -137,7 +138,8 @@ class WorkerStore:
                 "others take its jobs"
             )
         self._until_sweep -= 1
-        if self._until_sweep < 0 or self._file.may_be_long or self._ticker.news(self._clock()):
+        self._news = self._ticker.news(self._clock())
+        if self._until_sweep < 0 or self._file.may_be_long or self._news:
             return True
         self._file.set_patience(0.0)
         return bool(self._dead())
@@ -165,11 +167,10 @@ class WorkerStore:
         return returned
 
     def _store_recurring(self) -> None:
-        now = self._clock()
-        if news := self._ticker.news(now):
+        if self._news:
             with self._file.writing() as database:
-                count = self._ticker.store(database, news, now)
-            self._ticker.remember(news)
+                count = self._ticker.store(database, self._news, self._clock())
+            self._ticker.remember(self._news)
             if count:
                 presence.ring(self._folder, but=self._worker)
 
