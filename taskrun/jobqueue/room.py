@@ -57,6 +57,10 @@ class Costs:
         """How many slots jobs of these tasks take together."""
         return sum((self.of(task) or _ONE_SLOT)[0] for task in tasks)
 
+    def held_up(self, begun: Iterable[str]) -> bool:
+        """Whether one of these that have begun needs several slots: others without them may have stood behind it."""
+        return any((self.of(task) or _ONE_SLOT)[0] > 1 for task in begun)
+
     def frees(self, ended: Iterable[str], begun: Iterable[str]) -> bool:
         """Whether more of some limit is free for other workers after these have ended and those have begun."""
         if not self.shares_limits:

@@ -107,8 +107,9 @@ class WorkerStore:
             self._failed = failed  # it was not begun
             raise
         self._failed = False
-        over = [claim.task for claim in held if claim.id in ended]
-        if failed or settled.offers or self._clerk.costs.frees(over, [claim.task for claim in claims]):
+        over, begun = [claim.task for claim in held if claim.id in ended], [claim.task for claim in claims]
+        costs = self._clerk.costs
+        if failed or settled.offers or costs.frees(over, begun) or costs.held_up(begun):
             presence.ring(self._folder, but=self._worker)
         return turn
 

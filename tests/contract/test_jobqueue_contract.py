@@ -585,6 +585,41 @@ def test_a_worker_that_waits_for_what_another_one_frees_or_offers_is_woken_by_it
     assert trio.run(main) == [("first", first), ("other", then)]
 
 
+def test_who_takes_a_job_that_needs_several_slots_wakes_those_that_stood_behind_it_without_them(real, monkeypatch):
+    if not real.shares_limits:
+        pytest.skip("its workers look by themselves")
+    real.look_every(monkeypatch, 10 * PATIENCE)
+    queue, seen = real.queue(), []
+    put(queue, "cpu")
+
+    async def main():
+        stop, again = trio.Event(), trio.Event()
+
+        async def handle(job, _lease):
+            seen.append(job.task)
+            if len(seen) == 3:
+                stop.set()
+            await (stop if len(seen) > 1 or job.task == "wide" else again).wait()
+            return Done()
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                serve = partial(queue.serve, handle, stop=stop)
+                nursery.start_soon(
+                    partial(serve, allowance=Allowance(slots=2, tasks=GPU.tasks, limits={"gpu": 2}, here={"pool": 1}))
+                )
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                put(queue, "wide", "cpu")
+                await trio.testing.wait_all_tasks_blocked(0.05)
+                assert seen == ["cpu"]
+                nursery.start_soon(partial(serve, allowance=GPU))
+                await stop.wait()
+                again.set()
+
+    trio.run(main)
+    assert seen == ["cpu", "wide", "cpu"]
+
+
 def test_a_worker_that_drains_waits_for_a_limit_that_another_one_has(real):
     if not real.shares_limits:
         pytest.skip("its limits are each worker's own")
