@@ -100,6 +100,8 @@ def _lines(source: str, given: dict[str, Any]) -> tuple[list[int], list[NewJob]]
 
     try:
         if source == "-":
+            if sys.stdin is None:  # it was closed before taskrun began
+                raise UsageError("stdin is closed: there is nothing to read jobs from")
             data = sys.stdin.buffer.read()
         else:
             with open(source, "rb") as stream:
@@ -117,6 +119,7 @@ def _checked(project: Project, jobs: Sequence[NewJob], whose: Callable[[int], st
     """
     from taskrun.config import working_directory
     from taskrun.jobqueue.enqueueing import JobChecker
+    from taskrun.jobqueue.sqlite_enqueue import check_form
     from taskrun.jobqueue.values import NoSuchJob
     from taskrun.model import NothingMatched, UsageError
 
@@ -126,6 +129,7 @@ def _checked(project: Project, jobs: Sequence[NewJob], whose: Callable[[int], st
     for index, job in enumerate(jobs):
         try:
             checked.append(checker.check(job))
+            check_form(checked[-1].job)
         except (UsageError, NothingMatched, NoSuchJob) as error:
             wrong.append((index, error))
             if len(wrong) == _MOST_SHOWN:

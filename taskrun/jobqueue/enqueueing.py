@@ -124,12 +124,15 @@ class JobChecker:
                 return os.path.relpath(os.path.join(cwd, text), root)
             if isinstance(source, GlobSource):
                 return os.path.join(re.sub(r"([*?[])", r"[\1]", os.path.relpath(cwd, root)), text)
-        return value if isinstance(value, (int, float)) else text
+        for kind in (bool, int, float):  # of a subclass, such as one of numpy's, the number alone
+            if isinstance(value, kind):
+                return kind(value)
+        return text
 
 
 def _text(key: str, value: Any) -> str:
     """A value as it would stand on the command line."""
-    if not re.fullmatch(_KEY, key):
+    if not re.fullmatch(_KEY, str(key)):  # a program may have given anything
         raise UsageError(f"`{key}` is no name that an argument can have")
     match value:
         case bool():
@@ -139,11 +142,11 @@ def _text(key: str, value: Any) -> str:
         case int():
             if not -(2**63) <= value < 2**63:
                 raise UsageError(f"`{key}` is a whole number of more than 64 bits")
-            return str(value)
+            return str(int(value))
         case float():
             if not math.isfinite(value):
                 raise UsageError(f"`{key}` is not a finite number")
-            return repr(value)
+            return repr(float(value))
         case os.PathLike():
             return os.fsdecode(os.fspath(value))
     raise UsageError(f"`{key}` is a {type(value).__name__}: an argument is a text, a number or a boolean")

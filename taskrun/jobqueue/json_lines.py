@@ -15,16 +15,16 @@ MOST_SHOWN = 20  # mistakes
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One job as a line says it; the names are those of the options."""
+    """One job as a line says it; the names are those of the options, and null says nothing."""
 
     task: str
     args: dict[str, str | int | float | bool] = {}
-    delay: float | str | msgspec.UnsetType = msgspec.UNSET
-    at: str | float | msgspec.UnsetType = msgspec.UNSET
-    priority: int | msgspec.UnsetType = msgspec.UNSET
+    delay: float | str | None = None
+    at: str | float | None = None
+    priority: int | None = None
     unique: str | None = None
-    max_attempts: int | msgspec.UnsetType = msgspec.UNSET
-    after: int | msgspec.UnsetType = msgspec.UNSET
+    max_attempts: int | None = None
+    after: int | None = None
 
 
 def read_jobs(data: bytes, given: dict[str, Any]) -> tuple[list[int], list[NewJob]]:
@@ -62,13 +62,13 @@ def _job(line: Line, given: dict[str, Any]) -> NewJob:
     said: dict[str, Any] = {}
     for key in ("priority", "max_attempts", "after"):
         value = getattr(line, key)
-        if value is not msgspec.UNSET:
+        if value is not None:
             said[key] = value
     if said.get("max_attempts", 1) < 1:
         raise ValueError("`max_attempts` must be 1 or more")
-    if line.delay is not msgspec.UNSET:
+    if line.delay is not None:
         said["delay"] = _seconds(line.delay)
-    if line.at is not msgspec.UNSET:
+    if line.at is not None:
         said["at"] = _moment(line.at)
     return NewJob(task=line.task, args=dict(line.args), unique=line.unique, **{**given, **said})
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 
 _HELP = "as in 2026-12-24T18:00, 2026-12-24T18:00Z, or 18:00 for the next one"
+_OF_THE_DAY = re.compile(r"\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 def read_moment(text: str, now: float | None = None) -> float:
-    """Reads ISO 8601 with or without a zone (local time then), or a time, which is its next one in local time.
+    """Reads ISO 8601, or a time, which is its next one; both with or without a zone, which is the local one then.
 
     Args:
         text: What was written.
@@ -22,18 +24,26 @@ def read_moment(text: str, now: float | None = None) -> float:
     """
     written = text.strip().upper()
     try:
-        if "-" not in written and ":" in written and len(written) <= len("23:59:59"):
-            return _next(dt.time.fromisoformat(written), now)
+        if _OF_THE_DAY.fullmatch(written):
+            return _next(dt.time.fromisoformat(written), dt.datetime.now().timestamp() if now is None else now)  # noqa: DTZ005
         if ":" in written or "T" in written:  # a date alone may be a number of seconds, and midnight is seldom meant
-            return dt.datetime.fromisoformat(written).timestamp()
+            return timestamp_of(dt.datetime.fromisoformat(written))
     except (ValueError, OverflowError, OSError):
         pass
     raise ValueError(f"{text!r} is no time: {_HELP}")
 
 
-def _next(time: dt.time, now: float | None) -> float:
-    moment = dt.datetime.now() if now is None else dt.datetime.fromtimestamp(now)  # noqa: DTZ005, DTZ006 - local time
-    due = dt.datetime.combine(moment.date(), time)
-    if due <= moment:
-        due = dt.datetime.combine(moment.date() + dt.timedelta(days=1), time)
-    return due.timestamp()
+def timestamp_of(moment: dt.datetime) -> float:
+    """Seconds since the epoch; 0 for what is earlier, of which the first days of the calendar cannot be told."""
+    return moment.timestamp() if moment.year >= _FIRST_YEAR else 0.0
+
+
+_FIRST_YEAR = 1970
+
+
+def _next(time: dt.time, now: float) -> float:
+    """The first such moment after now; where the clock is set back in between, there are two in one day."""
+    today = dt.datetime.fromtimestamp(now, time.tzinfo).date()
+    days = (today + dt.timedelta(days=days) for days in (-1, 0, 1, 2))
+    moments = [dt.datetime.combine(day, time.replace(fold=fold)).timestamp() for day in days for fold in (0, 1)]
+    return min(moment for moment in moments if moment > now)

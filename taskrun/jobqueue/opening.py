@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from taskrun.model import ResourceError
+from taskrun.model import ResourceError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -97,6 +97,10 @@ def open_queue(location: str, *, trouble: Callable[[str], None] = lambda _messag
         from taskrun.jobqueue.postgres import PostgresQueue
 
         return PostgresQueue(location, trouble=trouble)
+    scheme, colon, _rest = location.partition("://")
+    if colon and "/" not in scheme:  # it would become a folder of that name, with the password in it
+        known = "a queue is a file, named by its path, or at postgresql://..."
+        raise UsageError(f"there can be no queue at an address that begins with `{scheme}://`: {known}")
     from taskrun.jobqueue.sqlite import SqliteQueue
 
     return SqliteQueue(location, trouble=trouble)

@@ -57,11 +57,15 @@ def enqueue(
         NoSuchJob: That of ``after``.
         ResourceError: The queue is locked (``QueueBusy``), full, or out of reach.
     """
+    import datetime as dt
+
+    from taskrun.jobqueue.moments import timestamp_of
+
     job = NewJob(
         task=task,
         args=dict(args or {}),
         delay=delay.total_seconds() if hasattr(delay, "total_seconds") else delay,
-        at=at.timestamp() if at is not None and hasattr(at, "timestamp") else at,
+        at=timestamp_of(at) if isinstance(at, dt.datetime) else at,
         priority=priority,
         unique=unique,
         max_attempts=max_attempts,

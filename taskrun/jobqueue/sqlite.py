@@ -82,6 +82,8 @@ class SqliteQueue:
     def _enqueue_within(
         self, connection: sqlite3.Connection, jobs: list[tuple[NewJob, bytes]]
     ) -> list[Stored | Duplicate]:
+        if not isinstance(connection, sqlite3.Connection):
+            raise UsageError(f"an sqlite3.Connection is needed, not a {type(connection).__name__}")
         text, connection.text_factory = connection.text_factory, str  # an application may have set another
         try:
             cursor = connection.cursor()

@@ -34,7 +34,7 @@ def checked(jobs: Sequence[NewJob]) -> list[tuple[NewJob, bytes]]:
     Raises:
         UsageError: One is not well-formed.
     """
-    return [(job, _check(job)) for job in jobs]
+    return [(job, check_form(job)) for job in jobs]
 
 
 def insert(cursor: sqlite3.Cursor, jobs: Sequence[tuple[NewJob, bytes]], now: float) -> list[Stored | Duplicate]:
@@ -83,14 +83,19 @@ def _waits_for(cursor: sqlite3.Cursor, other: int) -> bool:
     return bool(row[0] != JobState.DONE)
 
 
-def _check(job: NewJob) -> bytes:
+def check_form(job: NewJob) -> bytes:
+    """The arguments as JSON of a job that can be stored, whatever else there is.
+
+    Raises:
+        UsageError: It is not well-formed.
+    """
     if not job.task:
         raise UsageError("a job needs the name of its task")
     if not 1 <= job.max_attempts <= _LARGEST:
         raise UsageError(f"a job is tried at least once, not {job.max_attempts} times")
     if not -_LARGEST <= job.priority <= _LARGEST:
         raise UsageError(f"the priority {job.priority} is beyond 64 bits")
-    if not 0 <= job.delay < FAR or not 0 <= (job.at or 0.0) < FAR:  # a NaN is not either
+    if not 0 <= job.delay < FAR or not -FAR < (job.at or 0.0) < FAR:  # a NaN is not either
         raise UsageError("a job's delay or time is not a number of seconds that can be waited for")
     try:
         for text in (job.task, job.unique or ""):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import stat
 import threading
@@ -31,6 +32,8 @@ _WAL_LIMIT = 4 * 1024 * 1024  # bytes of the write-ahead log, from which it is c
 _WAL_LOOK = 100  # transactions between two looks at its size
 _WAL_WAIT = 0.2  # seconds that copying waits for writers and readers, and holds up writers
 _WAL_PAUSE = 10.0  # seconds after somebody was in the way, such as a reader whose transaction is long
+
+_OTHER_TABLES = re.compile(r"no such (table|column): |already exists$| has no column named ")
 
 _files: weakref.WeakSet[SqliteFile] = weakref.WeakSet()
 _held_for_fork: list[SqliteFile] = []
@@ -276,6 +279,8 @@ def explain(error: sqlite3.DatabaseError, path: str) -> Exception:
         return QueueUnwritable(f"the disk of the queue {path} is full")
     if code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM}:
         return QueueUnwritable(f"the queue {path} cannot be read or written ({error})")
+    if _OTHER_TABLES.search(str(error)):
+        return QueueRefused(f"the tables of the queue {path} are not as this taskrun knows them: {error}")
     return error
 
 

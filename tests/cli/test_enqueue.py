@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
+from taskrun.cli import enqueue
 from taskrun.jobqueue.sqlite import SqliteQueue
 from taskrun.jobqueue.values import JobState
+from taskrun.model import UsageError
 
 TASKS = """
     [vars]
@@ -86,6 +89,7 @@ def test_a_job_with_a_key_that_is_taken_is_not_stored_and_scripts_can_tell(tasks
         (["thumb", "a=1", "a=2"], "a= is given twice"),
         (["thumb", "--from", "-"], "--from has the tasks"),
         (["--from", "-", "--unique", "k"], 'a line has its own "unique"'),
+        (["thumb", "--priority", "9" * 20], "is beyond 64 bits"),
         (["--from", "nowhere.jsonl"], "nowhere.jsonl cannot be read: No such file"),
     ],
 )
@@ -106,6 +110,8 @@ def test_many_jobs_come_from_lines_in_one_transaction(tasks):
         "line 2: there is no task `thumm`; did you mean `thumb`?", "line 4: nothing in this run knows `n`"
     )
     nasty = b'\xef\xbb\xbf{"task": "\\u001b[31mred"}\n{"task": "thumb", "after": 9223372036854775807}\n{"task": "thumb", "\x1b": 1}'
+    huge = b'{"task": "thumb"}\n{"task": "thumb", "at": 1e300}\n{"task": "thumb", "priority": 99999999999999999999}'
+    tasks.taskrun("enqueue", "--from", "-", stdin=huge).exits(2).says("line 2: a job's delay", "line 3: the priority")
     told = tasks.taskrun("enqueue", "--from", "-", stdin=nasty).exits(2)
     assert "\x1b" not in told.stderr
     tasks.taskrun("enqueue", "--from", "-", stdin=nasty.partition(b"\n")[0]).exits(2).says(
@@ -113,6 +119,12 @@ def test_many_jobs_come_from_lines_in_one_transaction(tasks):
     )
     tasks.taskrun("enqueue", "--from", "-", stdin=b"\n").succeeds().prints_exactly("").says("nothing was stored")
     assert len(stored(tasks)) == 2
+
+
+def test_jobs_that_are_to_come_from_a_closed_stdin_are_refused(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of a descriptor that is closed
+    with pytest.raises(UsageError, match="stdin is closed"):
+        enqueue._lines("-", {})
 
 
 def test_what_a_function_takes_is_asked_of_it_and_it_is_not_called(tasks):
@@ -149,5 +161,10 @@ def test_a_queue_that_cannot_be_written_is_told(tasks):
     tasks.write("jobs.db", "this is no database, and nothing of it may be lost\n" * 100)
     tasks.taskrun("enqueue", "thumb", env={"TASKRUN_QUEUE": "jobs.db"}).exits(2).says("jobs.db").prints_exactly("")
     assert tasks.read("jobs.db").startswith("this is no database")
+    for address in ("mysql://u:secret@h/d", "POSTGRESQL://u:secret@h/d", "sqlite:///jobs.db"):
+        before = sorted(os.listdir(tasks.path))
+        refused = tasks.taskrun("enqueue", "thumb", env={"TASKRUN_QUEUE": address}).exits(2).says("a queue is a file")
+        assert "secret" not in refused.stderr
+        assert sorted(os.listdir(tasks.path)) == before  # also no folder of that name
     tasks.write("file", "")
     tasks.taskrun("enqueue", "thumb", env={"TASKRUN_STATE": "file/below"}).exits(125).says("file/below")

@@ -130,6 +130,19 @@ def test_a_job_is_stored_if_the_transaction_of_the_application_is_committed(fold
     other.close()
 
 
+@pytest.mark.parametrize("at", [-1, "0001-01-01T00:00", "0001-01-01T00:00Z"])
+def test_what_is_past_is_due_at_once_however_long_ago(folder, at):
+    assert jobqueue.enqueue(
+        "thumbnail", {"image": "a"}, at=at if at == -1 else dt.datetime.fromisoformat(at)
+    ) == Stored(id=1)
+    queue = SqliteQueue(str(folder / "app.db"))
+    try:
+        job = queue.admin().show(1)
+        assert (job.state, job.due_at) == ("ready", job.enqueued_at)
+    finally:
+        queue.close()
+
+
 def test_threads_may_store_at_the_same_time(folder):
     found: list[int] = []
     failed: list[BaseException] = []

@@ -6,6 +6,7 @@ import enum
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from taskrun import config
@@ -68,8 +69,16 @@ def checker(tmp_path: Path) -> JobChecker:
     return JobChecker(config.load_text(TASKS, root=str(tmp_path)), {}, str(tmp_path))
 
 
-def stored(checker: JobChecker, task: str, **args) -> tuple[str, dict]:
-    job = checker.check(NewJob(task=task, args=args)).job
+class Length(float):
+    """As numpy's float64 is one."""
+
+
+class Count(enum.IntEnum):
+    SEVEN = 7
+
+
+def stored(checker: JobChecker, task: str, args: dict | None = None) -> tuple[str, dict]:
+    job = checker.check(NewJob(task=task, args=args or {})).job
     return job.task, job.args
 
 
@@ -87,11 +96,14 @@ def stored(checker: JobChecker, task: str, **args) -> tuple[str, dict]:
         ("shelled[line=anything]", {}, ("shelled", {"line": "anything"})),
         ("group", {"side": "left"}, ("group", {"side": "left"})),
         ("call", {"width": 3, "exact": True}, ("call", {"width": 3, "exact": True})),
+        ("call", {"width": Length(3.5), "height": Count(7)}, ("call", {"width": 3.5, "height": 7})),
         ("call", {"colour": Colour.RED, "width": 0.5}, ("call", {"colour": "red", "width": 0.5})),
     ],
 )
 def test_what_fits_is_stored_under_the_tasks_own_name(checker, task, args, kept):
-    assert stored(checker, task, **args) == kept
+    name, given = stored(checker, task, args)
+    assert (name, given) == kept
+    assert msgspec.json.decode(msgspec.json.encode(given)) == given
 
 
 @pytest.mark.parametrize(
@@ -106,6 +118,7 @@ def test_what_fits_is_stored_under_the_tasks_own_name(checker, task, args, kept)
         ("thumb", {"image": "a", "sise": 320}, "nothing in this run knows `sise`; did you mean `size`?"),
         ("thumb", {"image": ["a"]}, "`image` is a list: an argument is a text, a number or a boolean"),
         ("thumb", {"image": "a\0b"}, "the value of `image` contains a NUL character"),
+        ("thumb", {5: "a"}, "`5` is no name that an argument can have"),
         ("thumb", {"two words": "a"}, "`two words` is no name that an argument can have"),
         ("call", {"width": float("nan")}, "`width` is not a finite number"),
         ("call", {"width": 2**63}, "`width` is a whole number of more than 64 bits"),
@@ -118,7 +131,7 @@ def test_what_fits_is_stored_under_the_tasks_own_name(checker, task, args, kept)
 )
 def test_what_does_not_fit_is_refused_in_words(checker, task, args, said):
     with pytest.raises(UsageError) as caught:
-        stored(checker, task, **args)
+        stored(checker, task, args)
     assert str(caught.value) == said
 
 
@@ -136,16 +149,16 @@ def test_a_mistake_of_the_task_is_told_at_its_place(checker):
 def test_paths_are_kept_so_that_they_mean_the_same_beside_the_file(tmp_path):
     project = config.load_text(TASKS, root=str(tmp_path))
     below = JobChecker(project, {}, str(tmp_path / "sub"))
-    assert stored(below, "thumb", image="a.png")[1] == {"image": "sub/a.png"}
-    assert stored(below, "thumb", image="../a.png")[1] == {"image": "a.png"}
+    assert stored(below, "thumb", {"image": "a.png"})[1] == {"image": "sub/a.png"}
+    assert stored(below, "thumb", {"image": "../a.png"})[1] == {"image": "a.png"}
     os.makedirs(tmp_path / "sub" / "in")
     (tmp_path / "sub" / "in" / "b.mov").touch()
     shown = config.load_text(TASKS + '\n[tasks.pack]\nrun = ["tar", "{{ vars.clips }}"]\n', root=str(tmp_path))
-    assert stored(JobChecker(shown, {}, str(tmp_path / "sub")), "pack", clips="in/*")[1] == {"clips": "sub/in/*"}
+    assert stored(JobChecker(shown, {}, str(tmp_path / "sub")), "pack", {"clips": "in/*"})[1] == {"clips": "sub/in/*"}
     os.makedirs(tmp_path / "a[1]b")
     (tmp_path / "a[1]b" / "c.mov").touch()
     odd = JobChecker(shown, {}, str(tmp_path / "a[1]b"))
-    assert stored(odd, "pack", clips="*.mov")[1] == {"clips": "a[[]1]b/*.mov"}
+    assert stored(odd, "pack", {"clips": "*.mov"})[1] == {"clips": "a[[]1]b/*.mov"}
     assert [each.text for each in globs.expand("a[[]1]b/*.mov", str(tmp_path))] == ["a[1]b/c.mov"]
 
 

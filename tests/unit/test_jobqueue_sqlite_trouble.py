@@ -32,6 +32,7 @@ from taskrun.jobqueue.values import (
     Retry,
     Stored,
 )
+from taskrun.model import UsageError
 
 PATIENCE = 30.0  # seconds; only what hangs takes so long
 ONE = Allowance(slots=1)
@@ -126,6 +127,21 @@ def test_what_is_no_file_is_refused_and_nothing_is_made_beside_it(tmp_path, make
     with pytest.raises(QueueRefused, match="is no file"):
         SqliteQueue(str(tmp_path / "queue.db")).enqueue([NewJob(task="t")])
     assert os.listdir(tmp_path) == ["queue.db"]
+
+
+@pytest.mark.parametrize("statement", ["CREATE TABLE taskrun_job (x)", "CREATE TABLE taskrun_queue (x)"])
+def test_tables_of_the_application_that_have_our_names_are_refused_and_stay(bench, statement):
+    os.makedirs(os.path.dirname(bench.path), exist_ok=True)
+    with opened(bench.path) as database:
+        database.execute(statement)
+        with pytest.raises(QueueRefused, match="are not as this taskrun knows them"):
+            bench.queue().enqueue([NewJob(task="t")])
+        assert [row[0] for row in database.execute("SELECT sql FROM sqlite_master")] == [statement]
+
+
+def test_a_connection_that_is_none_to_sqlite_is_refused(bench):
+    with pytest.raises(UsageError, match="is needed, not a object"):
+        bench.queue().enqueue([NewJob(task="t")], connection=object())  # type: ignore[arg-type] # programs do
 
 
 def test_workers_that_reach_a_database_by_different_names_know_that_each_other_live(tmp_path):
