@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
@@ -46,6 +48,8 @@ if TYPE_CHECKING:
     from taskrun.report.jobs import JobReporters
     from taskrun.run.worker_setting import WorkerSetting
 
+_AGAIN = 300.0  # seconds after which a trouble that goes on, or has come back, is told again
+
 
 class QueueWorker:
     """One worker, from its host to its exit status. Answers signals: see ``signals.Answers``.
@@ -70,7 +74,7 @@ class QueueWorker:
         self._facts = Facts(self._run.run_id, self._tally, count_output=False)
         self._suspended = False
         self._busy = trio.Event()
-        self._troubles: set[str] = set()
+        self._troubles: dict[str, float] = {}  # when each was last told
 
     async def main(self) -> RunResult:
         """The whole of it; returns when nothing that it started is left.
@@ -136,7 +140,7 @@ class QueueWorker:
             said=said,
             stop=self._stop,
             facts=self._facts,
-            on_change=self._wake_up,
+            on_change=lambda: self._busy.set(),  # noqa: PLW0108 - it is another one each time
         )
         if setting.prepared.project.pools:
             from taskrun.run.pools import make_all_pools
@@ -247,11 +251,12 @@ class QueueWorker:
     # --- what others tell
 
     def _tell_trouble(self, text: str) -> None:
-        """The engine gets over something by trying again, and says so each time."""
-        if text not in self._troubles:
+        """The engine gets over something by trying again, and says so each time; here it is said now and then."""
+        now = time.monotonic()
+        if now >= self._troubles.get(text, -math.inf) + _AGAIN:
             if len(self._troubles) > 100:
                 self._troubles.clear()
-            self._troubles.add(text)
+            self._troubles[text] = now
             self._facts.warn("queue", text)
 
     def _warn_of_template(self, text: str) -> None:
@@ -303,9 +308,6 @@ class QueueWorker:
             self._stage.reporters.tick(self._clock.now())
             if self._machinery.pools is not None and count % POOLS == 0:
                 self._machinery.pools.tick(self._emit)
-
-    def _wake_up(self) -> None:
-        self._busy.set()
 
     # --- signals.Answers
 

@@ -157,6 +157,23 @@ def test_while_nobody_reads_no_more_jobs_begin_than_there_is_room_for(project, j
     assert content.splitlines()[-1].count(b'"event":"worker.end"') == 1
 
 
+def test_a_trouble_is_told_once_and_when_it_comes_back(monkeypatch):
+    moments = iter((0.0, 1.0, 299.0, 86_400.0, 86_400.0))
+    monkeypatch.setattr(worker_module, "time", types.SimpleNamespace(monotonic=lambda: next(moments)))
+    setting: Any = types.SimpleNamespace(run=types.SimpleNamespace(run_id="none"))
+    worker = worker_module.QueueWorker(setting, None)
+    told: list[Any] = []
+    worker._facts.listen(None, [told.append])
+    for _ in range(4):
+        worker._tell_trouble("the queue is locked")
+    worker._tell_trouble("the disk is full")
+    assert [stamped.event.diagnostic.message for stamped in told] == [
+        "the queue is locked",
+        "the queue is locked",
+        "the disk is full",
+    ]
+
+
 def test_signals_that_come_before_anything_has_begun_do_no_harm(monkeypatch):
     stopped: list[bool] = []
     monkeypatch.setattr(worker_module, "stop_this_process", lambda: stopped.append(True))
