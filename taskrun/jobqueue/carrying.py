@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from taskrun.jobqueue.values import Dead, Done, Job, JobOutcome, Retry
+from taskrun.jobqueue.values import MOST_BYTES, Dead, Done, Job, JobOutcome, Retry
 from taskrun.model import Value
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ async def _attempt(claim: Claim, handle: Handle, lease: Lease) -> JobOutcome:
 
 def _encoded(outcome: Done) -> tuple[bytes | None, JobOutcome]:
     try:
-        return msgspec.json.encode(outcome.result), outcome
+        result = msgspec.json.encode(outcome.result)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         return None, Dead(error=f"its result cannot be written as JSON: {error}")
+    if len(result) > MOST_BYTES:
+        return None, Dead(error=f"its result has {len(result):,} bytes, and may have {MOST_BYTES:,}")
+    return result, outcome

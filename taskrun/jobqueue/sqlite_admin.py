@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from taskrun.jobqueue import presence
 from taskrun.jobqueue.sqlite_claims import cancel_blocked
-from taskrun.jobqueue.sqlite_enqueue import MICROSECONDS
+from taskrun.jobqueue.sqlite_enqueue import LARGEST, MICROSECONDS
 from taskrun.jobqueue.values import JobRecord, JobState, NoSuchJob, QueueStats, Retention
 from taskrun.model import UsageError
 
@@ -64,20 +64,20 @@ class SqliteAdmin:
             values += [str(state) for state in states]
         if task is not None:
             wheres.append("job.task = ?")
-            values.append(task)
+            values.append(task.encode("utf-8", "replace").decode())  # half of a surrogate pair is in no name
         if before is not None:
             wheres.append("job.id < ?")
-            values.append(before)
+            values.append(min(before, LARGEST))
         where = f"WHERE {' AND '.join(wheres)}" if wheres else ""
         query = f"SELECT {_COLUMNS} FROM taskrun_job AS job {where} ORDER BY job.id DESC LIMIT ?"  # noqa: S608 - ours
         with self._file.reading() as database:
-            return [_record(row) for row in database.execute(query, [*values, limit])]
+            return [_record(row) for row in database.execute(query, [*values, min(limit, LARGEST)])]
 
     def show(self, job: int) -> JobRecord | None:
         """One job."""
         query = f"SELECT {_COLUMNS} FROM taskrun_job AS job WHERE job.id = ?"  # noqa: S608 - ours
         with self._file.reading() as database:
-            row = database.execute(query, (job,)).fetchone()
+            row = database.execute(query, (job,)).fetchone() if abs(job) <= LARGEST else None
         return None if row is None else _record(row)
 
     def retry(self, job: int) -> JobState:
@@ -155,7 +155,8 @@ def _count(state: JobState) -> str:
 
 
 def _look(database: sqlite3.Connection, job: int) -> tuple[JobState, str | None, int | None]:
-    row = database.execute("SELECT state, unique_key, after FROM taskrun_job WHERE id = ?", (job,)).fetchone()
+    query = "SELECT state, unique_key, after FROM taskrun_job WHERE id = ?"
+    row = database.execute(query, (job,)).fetchone() if abs(job) <= LARGEST else None
     if row is None:
         raise NoSuchJob(f"there is no job {job}; settled ones are forgotten after a while")
     return JobState(row[0]), row[1], row[2]

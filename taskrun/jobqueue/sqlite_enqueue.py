@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from taskrun.jobqueue.values import Duplicate, JobState, NewJob, NoSuchJob, Stored
+from taskrun.jobqueue.values import MOST_BYTES, Duplicate, JobState, NewJob, NoSuchJob, Stored
 from taskrun.model import UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MICROSECONDS = 1_000_000  # times in the database are whole microseconds since the epoch
-_LARGEST = 2**63 - 1
+LARGEST = 2**63 - 1  # number that can be stored
 FAR = 1e12  # seconds; 30,000 years
 
 # Takes the lock for writing before anything is read: a transaction that read first could not write any more if another
@@ -75,7 +75,7 @@ def _insert(cursor: sqlite3.Cursor, job: NewJob, args: bytes, now: float) -> Sto
 
 
 def _waits_for(cursor: sqlite3.Cursor, other: int) -> bool:
-    row = cursor.execute(_STATE, (other,)).fetchone()
+    row = cursor.execute(_STATE, (other,)).fetchone() if abs(other) <= LARGEST else None
     if row is None:
         raise NoSuchJob(f"there is no job {other} to come after; settled ones are forgotten after a while")
     if row[0] == JobState.CANCELLED:
@@ -91,15 +91,22 @@ def check_form(job: NewJob) -> bytes:
     """
     if not job.task:
         raise UsageError("a job needs the name of its task")
-    if not 1 <= job.max_attempts <= _LARGEST:
+    if not 1 <= job.max_attempts <= LARGEST:
         raise UsageError(f"a job is tried at least once, not {job.max_attempts} times")
-    if not -_LARGEST <= job.priority <= _LARGEST:
+    if not -LARGEST <= job.priority <= LARGEST:
         raise UsageError(f"the priority {job.priority} is beyond 64 bits")
     if not 0 <= job.delay < FAR or not -FAR < (job.at or 0.0) < FAR:  # a NaN is not either
         raise UsageError("a job's delay or time is not a number of seconds that can be waited for")
+    if not isinstance(job.args, dict):
+        raise UsageError(f"the arguments of a job are a dict, not {type(job.args).__name__}")
     try:
         for text in (job.task, job.unique or ""):
             text.encode()
-        return msgspec.json.encode(job.args)
+        args = msgspec.json.encode(job.args)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
         raise UsageError(f"what is to be stored for a job of {job.task!r} cannot be written as JSON: {error}") from None
+    if len(args) > MOST_BYTES:
+        raise UsageError(
+            f"the arguments of a job of {job.task!r} have {len(args):,} bytes, and may have {MOST_BYTES:,}"
+        )
+    return args

@@ -183,7 +183,7 @@ class SqliteFile:
         """A new file is its owner's alone, since jobs may hold secrets; made by its name, without a descriptor."""
         folder = os.path.dirname(self.path)
         try:
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            _make_folder(folder)
         except OSError as error:
             raise QueueUnwritable(f"cannot make the folder {folder} of the queue: {error.strerror}") from None
         kind = filesystem_of(folder)
@@ -254,6 +254,24 @@ class SqliteFile:
     def release_after_fork(self) -> None:
         """Lets others in again."""
         self._lock.release()
+
+
+def _make_folder(folder: str) -> None:
+    """As `os.makedirs`, and its name survives a power failure: SQLite sees to that of the file alone."""
+    parent = os.path.dirname(folder)
+    if os.path.isdir(folder) or parent == folder:
+        return
+    _make_folder(parent)
+    try:
+        os.mkdir(folder, mode=0o700)
+    except FileExistsError:  # another was quicker, or it is no folder
+        if not os.path.isdir(folder):
+            raise
+    above = os.open(parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(above)
+    finally:
+        os.close(above)
 
 
 def _identity_of(path: str) -> tuple[int, int] | None:

@@ -17,6 +17,7 @@ JobId: TypeAlias = int
 """Names a job for good: no engine uses a number twice."""
 
 DAY = 86_400.0  # seconds
+MOST_BYTES = 256 * 1024 * 1024  # of a job's arguments, and of its result, as JSON; SQLite takes a gigabyte for both
 
 
 class JobState(enum.StrEnum):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import math
 import os
-import random
 import shutil
 import sqlite3
 import threading
@@ -17,11 +15,10 @@ import trio
 import trio.testing
 from support.queues import SetClock, SqliteBench
 
-from taskrun.jobqueue import presence, sqlite_claims, sqlite_file, sqlite_store
+from taskrun.jobqueue import presence, sqlite_file, sqlite_store
 from taskrun.jobqueue.sqlite import SqliteQueue
 from taskrun.jobqueue.values import (
     Allowance,
-    Cost,
     Done,
     Duplicate,
     JobState,
@@ -29,7 +26,6 @@ from taskrun.jobqueue.values import (
     NoSuchJob,
     QueueRefused,
     QueueUnwritable,
-    Retry,
     Stored,
 )
 from taskrun.model import UsageError
@@ -118,6 +114,18 @@ def test_a_database_that_is_gone_while_its_log_is_there_is_not_made_anew(bench):
             each.enqueue([NewJob(task="t")])
     os.rename(bench.path + ".moved", bench.path)
     assert queue.enqueue([NewJob(task="t")]) == [Stored(id=2)]
+
+
+def test_the_folders_that_are_made_for_a_queue_survive_a_power_failure(tmp_path, monkeypatch):
+    synced = []
+    sync = os.fsync
+    monkeypatch.setattr("os.fsync", lambda fd: (synced.append(os.readlink(f"/proc/self/fd/{fd}")), sync(fd)))
+    for name in ("one/two/queue.db", "one/two/other.db", "one/three/queue.db"):
+        queue = SqliteQueue(str(tmp_path / name))
+        queue.enqueue([NewJob(task="t")])
+        queue.close()
+
+    assert synced == [str(tmp_path), str(tmp_path / "one"), str(tmp_path / "one")]
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
@@ -338,112 +346,3 @@ def test_threads_that_share_a_queue_store_all_their_jobs(bench):
     assert sorted(stored) == [record.id for record in reversed(queue.admin().find(limit=1000))]
     assert len(stored) == 6 * 25 + 1
     assert sum(isinstance(answer, Duplicate) for answer in answers) == 6 * 25 - 1
-
-
-# --- outcomes ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("delay", [math.nan, math.inf, -math.inf, 1e300])
-def test_a_delay_that_is_no_time_ends_no_worker(bench, delay):
-    queue, worker = bench.queue(), bench.worker()
-    queue.enqueue([NewJob(task="t")])
-    worker.take(1)
-
-    assert worker.settle(1, Retry(error="x", delay=delay))
-    assert queue.admin().show(1).state is (JobState.READY if delay < 0 else JobState.DELAYED)
-
-
-def test_a_job_whose_carrier_says_nothing_about_it_has_failed(bench):
-    queue = bench.queue()
-    (job,) = queue.enqueue([NewJob(task="t", max_attempts=1)])
-
-    async def nothing(_job, _lease):
-        return None
-
-    async def main():
-        with trio.fail_after(PATIENCE):
-            await queue.serve(nothing, allowance=ONE, stop=trio.Event(), drain=True)
-
-    trio.run(main)
-    record = queue.admin().show(job.id)
-    assert (record.state, record.error) == (JobState.DEAD, "TypeError: a job ends with an outcome, and not with None")
-
-
-# --- many -------------------------------------------------------------------------------------------------------------------
-
-
-def test_many_jobs_whose_time_comes_at_once_are_taken_one_batch_after_the_other(bench, monkeypatch):
-    monkeypatch.setattr(sqlite_claims, "_PROMOTED", 3)
-    queue, done = bench.queue(), []
-    ids = [stored.id for stored in queue.enqueue([NewJob(task="t", delay=10)] * 10)]
-    bench.clock.now += 11
-
-    async def main():
-        stop = trio.Event()
-
-        async def handle(job, _lease):
-            done.append(job.id)
-            if len(done) == len(ids):
-                stop.set()
-            return Done()
-
-        with trio.fail_after(PATIENCE):
-            await queue.serve(handle, allowance=Allowance(slots=5), stop=stop)
-
-    trio.run(main)
-    assert sorted(done) == ids
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        sqlite_claims._FIRST,
-        sqlite_claims._FIRST_OF_TASK,
-        sqlite_claims._TASKS,
-        sqlite_claims._ELSEWHERE,
-        sqlite_claims._DUE,
-        sqlite_claims._PROMOTE,
-        sqlite_claims._HELD,
-        sqlite_claims._SETTLE_HELD,
-        sqlite_claims._BLOCKED_BY,
-        sqlite_claims._UNBLOCK,
-    ],
-)
-def test_no_statement_of_a_turn_looks_over_all_jobs_or_sorts_them(bench, query):
-    bench.queue().enqueue([NewJob(task="t")])
-    with opened(bench.path) as database:
-        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {query}", [1] * query.count("?"))]
-
-    assert plan
-    for step in plan:
-        if "taskrun_job" in step:
-            assert " USING " in step  # an index or the rowid
-        assert "ORDER BY" not in step
-
-
-def test_the_way_past_many_jobs_that_do_not_fit_finds_what_the_straight_way_finds(bench, monkeypatch):
-    chance = random.Random(11)
-    tasks = {
-        "one": Cost(limits={"a": 1}),
-        "two": Cost(limits={"a": 2}, slots=2),
-        "both": Cost(limits={"a": 1, "b": 1}),
-        "here": Cost(here={"b": 1}),
-        "wide": Cost(slots=3),
-        "cpu": Cost(),
-    }
-    queue = bench.queue()
-    found = []
-    names = ["cpu"] * 6 + [*tasks, "unknown"] * 2
-    for _ in range(25):
-        queue.enqueue([NewJob(task=chance.choice(names), priority=chance.randint(0, 9)) for _ in range(9)])
-        limits = {"a": chance.randint(1, 3), "b": chance.randint(1, 2)}
-        store = bench.worker(Allowance(slots=chance.randint(1, 9), tasks=tasks, limits=limits, here={"b": 1})).store
-        running = chance.choices(["one", "both", "here", "cpu"], k=chance.randint(0, 2))
-        with store._file.reading() as database:
-            ways = []
-            for skipped in (10**9, -1):
-                monkeypatch.setattr(sqlite_claims, "_SKIPPED", skipped)
-                ways.append([row[0] for row in store._clerk._choose(database, running, 9)])
-        assert ways[0] == ways[1]
-        found.append(len(ways[0]))
-    assert max(found) > 2
