@@ -118,8 +118,8 @@ def _checked(project: Project, jobs: Sequence[NewJob], whose: Callable[[int], st
         UsageError, NothingMatched, ProjectError: At least one cannot be.
     """
     from taskrun.config import working_directory
+    from taskrun.jobqueue.accepting import check_form
     from taskrun.jobqueue.enqueueing import JobChecker
-    from taskrun.jobqueue.sqlite_enqueue import check_form
     from taskrun.jobqueue.values import NoSuchJob
     from taskrun.model import NothingMatched, UsageError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from taskrun.jobqueue.accepting import checked as checked_anyway
 from taskrun.jobqueue.postgres_library import FAR, Deferred, Library
-from taskrun.jobqueue.sqlite_enqueue import checked as checked_anyway
 from taskrun.jobqueue.values import Duplicate, JobState, NoSuchJob, Stored
 from taskrun.model import UsageError
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from taskrun.jobqueue.postgres_enqueue import checked, insert, moment_of
-from taskrun.jobqueue.sqlite_recurring import WRONG
+from taskrun.jobqueue.ticking import WRONG
 from taskrun.jobqueue.values import NewJob
 
 if TYPE_CHECKING:
     from psycopg import Connection
 
     from taskrun.jobqueue.postgres_database import PostgresDatabase
-    from taskrun.jobqueue.sqlite_recurring import Ticker
+    from taskrun.jobqueue.ticking import Ticker
 
 _FIRST = "INSERT INTO taskrun_recurring (task, moment) VALUES (%s, %s) ON CONFLICT (task) DO NOTHING"
 _LAST = "SELECT moment, extract(epoch FROM now()) * 1000000 FROM taskrun_recurring WHERE task = %s FOR UPDATE"
@@ -30,9 +30,7 @@ def tick(database: PostgresDatabase, ticker: Ticker) -> None:
     if not news:
         return
     with database.writing() as connection:
-        for task, moment in sorted(
-            news.items()
-        ):  # all in the same order, so that nobody waits for one who waits for him
+        for task, moment in sorted(news.items()):  # in one order, so that nobody waits for one who waits for him
             _store(connection, task, moment)
     ticker.remember(news)
 

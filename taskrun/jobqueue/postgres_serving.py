@@ -13,7 +13,7 @@ from taskrun.jobqueue.postgres_attendance import Attendance, Watch
 from taskrun.jobqueue.postgres_database import PostgresDatabase
 from taskrun.jobqueue.postgres_store import PostgresStore
 from taskrun.jobqueue.room import Costs
-from taskrun.jobqueue.sqlite_recurring import Ticker
+from taskrun.jobqueue.ticking import Ticker
 from taskrun.jobqueue.values import QueueBusy, QueueRefused, QueueUnwritable
 
 if TYPE_CHECKING:

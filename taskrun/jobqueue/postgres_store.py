@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from taskrun.jobqueue.postgres_attendance import Attendance
     from taskrun.jobqueue.postgres_database import PostgresDatabase
     from taskrun.jobqueue.room import Costs
-    from taskrun.jobqueue.sqlite_recurring import Ticker
+    from taskrun.jobqueue.ticking import Ticker
     from taskrun.jobqueue.values import Retention
 
 _SWEEP = 600  # looks between two batches of old jobs, unless the last one found some

@@ -10,8 +10,9 @@ import time
 from typing import TYPE_CHECKING
 
 from taskrun.jobqueue import presence
+from taskrun.jobqueue.accepting import checked
 from taskrun.jobqueue.sqlite_admin import SqliteAdmin
-from taskrun.jobqueue.sqlite_enqueue import checked, insert
+from taskrun.jobqueue.sqlite_enqueue import insert
 from taskrun.jobqueue.sqlite_file import SqliteFile, explain
 from taskrun.jobqueue.sqlite_schema import VERSION, check_library, check_version, migrate, version_of
 from taskrun.jobqueue.values import QueueBusy, QueueRefused, QueueUnwritable, Retention

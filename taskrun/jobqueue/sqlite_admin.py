@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from taskrun.jobqueue import presence
+from taskrun.jobqueue.accepting import LARGEST
 from taskrun.jobqueue.sqlite_claims import cancel_blocked
-from taskrun.jobqueue.sqlite_enqueue import LARGEST, MICROSECONDS
+from taskrun.jobqueue.ticking import MICROSECONDS
 from taskrun.jobqueue.values import JobRecord, JobState, NoSuchJob, QueueStats, Retention
 from taskrun.model import UsageError
 

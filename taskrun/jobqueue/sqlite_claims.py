@@ -9,10 +9,11 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from taskrun.jobqueue.accepting import FAR
 from taskrun.jobqueue.backoff import back_off
 from taskrun.jobqueue.carrying import Claim
 from taskrun.jobqueue.room import Costs, Room
-from taskrun.jobqueue.sqlite_enqueue import FAR, MICROSECONDS
+from taskrun.jobqueue.ticking import MICROSECONDS
 from taskrun.jobqueue.values import Cancelled, Dead, Done, JobState, Retry
 from taskrun.model import Value
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from taskrun.jobqueue.values import MOST_BYTES, Duplicate, JobState, NewJob, NoSuchJob, Stored
+from taskrun.jobqueue.accepting import LARGEST
+from taskrun.jobqueue.ticking import MICROSECONDS
+from taskrun.jobqueue.values import Duplicate, JobState, NoSuchJob, Stored
 from taskrun.model import UsageError
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-MICROSECONDS = 1_000_000  # times in the database are whole microseconds since the epoch
-LARGEST = 2**63 - 1  # number that can be stored
-FAR = 1e12  # seconds; 30,000 years
+    from taskrun.jobqueue.values import NewJob
 
 # Takes the lock for writing before anything is read: a transaction that read first could not write any more if another
 # process had committed in between, however long it were ready to wait.
@@ -26,15 +24,6 @@ _INSERT = """
     INSERT INTO taskrun_job (task, args, state, priority, due_at, max_attempts, unique_key, after, enqueued_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-
-
-def checked(jobs: Sequence[NewJob]) -> list[tuple[NewJob, bytes]]:
-    """The jobs with their arguments as JSON.
-
-    Raises:
-        UsageError: One is not well-formed.
-    """
-    return [(job, check_form(job)) for job in jobs]
 
 
 def insert(cursor: sqlite3.Cursor, jobs: Sequence[tuple[NewJob, bytes]], now: float) -> list[Stored | Duplicate]:
@@ -81,32 +70,3 @@ def _waits_for(cursor: sqlite3.Cursor, other: int) -> bool:
     if row[0] == JobState.CANCELLED:
         raise UsageError(f"nothing can come after job {other}, which is cancelled")
     return bool(row[0] != JobState.DONE)
-
-
-def check_form(job: NewJob) -> bytes:
-    """The arguments as JSON of a job that can be stored, whatever else there is.
-
-    Raises:
-        UsageError: It is not well-formed.
-    """
-    if not job.task:
-        raise UsageError("a job needs the name of its task")
-    if not 1 <= job.max_attempts <= LARGEST:
-        raise UsageError(f"a job is tried at least once, not {job.max_attempts} times")
-    if not -LARGEST <= job.priority <= LARGEST:
-        raise UsageError(f"the priority {job.priority} is beyond 64 bits")
-    if not 0 <= job.delay < FAR or not -FAR < (job.at or 0.0) < FAR:  # a NaN is not either
-        raise UsageError("a job's delay or time is not a number of seconds that can be waited for")
-    if not isinstance(job.args, dict):
-        raise UsageError(f"the arguments of a job are a dict, not {type(job.args).__name__}")
-    try:
-        for text in (job.task, job.unique or ""):
-            text.encode()
-        args = msgspec.json.encode(job.args)
-    except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
-        raise UsageError(f"what is to be stored for a job of {job.task!r} cannot be written as JSON: {error}") from None
-    if len(args) > MOST_BYTES:
-        raise UsageError(
-            f"the arguments of a job of {job.task!r} have {len(args):,} bytes, and may have {MOST_BYTES:,}"
-        )
-    return args

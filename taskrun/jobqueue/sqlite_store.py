@@ -15,7 +15,8 @@ from taskrun.jobqueue.carrying import Claim, Settlement, Turn
 from taskrun.jobqueue.sqlite_admin import SqliteAdmin
 from taskrun.jobqueue.sqlite_claims import Clerk
 from taskrun.jobqueue.sqlite_file import SqliteFile
-from taskrun.jobqueue.sqlite_recurring import Ticker
+from taskrun.jobqueue.sqlite_recurring import store_recurring
+from taskrun.jobqueue.ticking import Ticker
 from taskrun.jobqueue.values import QueueBusy, QueueRefused
 
 if TYPE_CHECKING:
@@ -170,7 +171,7 @@ class WorkerStore:
     def _store_recurring(self) -> None:
         if self._news:
             with self._file.writing() as database:
-                count = self._ticker.store(database, self._news, self._clock())
+                count = store_recurring(database, self._news, self._clock())
             self._ticker.remember(self._news)
             if count:
                 presence.ring(self._folder, but=self._worker)

@@ -61,7 +61,7 @@ def test_a_job_whose_carrier_says_nothing_about_it_has_failed(bench):
 
 
 def test_what_is_too_large_is_refused_and_a_result_that_is_too_large_is_a_dead_letter(bench, monkeypatch):
-    for module in ("carrying", "sqlite_enqueue"):
+    for module in ("carrying", "accepting"):
         monkeypatch.setattr(f"taskrun.jobqueue.{module}.MOST_BYTES", 100)
     queue = bench.queue()
     (job,) = queue.enqueue([NewJob(task="t")])
