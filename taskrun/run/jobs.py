@@ -15,13 +15,14 @@ import msgspec
 import trio
 
 from taskrun.events import JobEnd, JobStart
-from taskrun.jobqueue.values import Cancelled, Cost, Dead, Done, Job, JobOutcome, Released, Retry
-from taskrun.model import CancelKind, CancelReason, NothingMatched, ProjectError, ResourceError, State, UsageError
+from taskrun.jobqueue.values import Cancelled, Cost, Dead, Job, JobOutcome, Released, Retry
+from taskrun.model import CancelKind, CancelReason, NothingMatched, ProjectError, ResourceError, UsageError
 from taskrun.record.places import RUNS, new_run_id
 from taskrun.report.tails import Tails
 from taskrun.resolve import Resolver
 from taskrun.run.allowance import within
 from taskrun.run.closing import try_each
+from taskrun.run.job_outcomes import name_of, outcome_of, refused
 from taskrun.run.selecting import check_selection, select
 from taskrun.run.setting import ShellReader
 from taskrun.run.work import Work
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from taskrun.run.setting import Setting
     from taskrun.run.stage import Stage
 
-# What a job is refused for in one moment, and perhaps not in the next: the file is the same, and the machine is not.
-_OF_THE_MOMENT = frozenset({"shell-source", "lines", "dotenv", "missing-folder", "python"})
-_GOOD = frozenset({State.SUCCEEDED.value, State.SKIPPED.value})
 _FIRST_WAIT, _LONGEST_WAIT = 0.05, 5.0  # seconds between tries to make a record
 _PRUNING = 10  # jobs between two looks for old records, which costs as much as a short job
 
@@ -118,7 +116,7 @@ class Carrier:
             self._on_change()
 
     def _tell_end(self, job: Job, outcome: JobOutcome, elapsed: float, *, cancelled: bool) -> None:
-        name = _name(outcome, job, cancelled=cancelled)
+        name = name_of(outcome, job, cancelled=cancelled)
         self.counts[name] = self.counts.get(name, 0) + 1
         self._facts.emit(
             JobEnd(
@@ -140,7 +138,7 @@ class Carrier:
         except (UsageError, NothingMatched) as error:
             return Dead(error=str(error))
         except ProjectError as error:
-            return _refused(error)
+            return refused(error)
         except ResourceError as error:
             return Retry(error=str(error))
         work = None if selection is None else await self._make_work(setting, selection, lease)
@@ -198,6 +196,8 @@ class Carrier:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_cancel_at, lease.cancelled, nursery.cancel_scope)
             self._beginning.add(nursery.cancel_scope)
+            if self._stopping is not None:  # since it was taken
+                nursery.cancel_scope.cancel()
             try:
                 await self._stage.wait_room()
                 found = await select(setting, link)
@@ -274,7 +274,7 @@ class Carrier:
             self._stage.works.remove(work)
             del self.running[work]
             work.recording.close()
-        return _outcome(work, tails)
+        return outcome_of(work, tails)
 
     # --- stopping them
 
@@ -317,78 +317,3 @@ async def _stop_at(cancelled: trio.Event, work: Work) -> None:
 async def _cancel_at(cancelled: trio.Event, scope: trio.CancelScope) -> None:
     await cancelled.wait()
     scope.cancel()
-
-
-def _refused(error: ProjectError) -> JobOutcome:
-    """What the file makes impossible stays so; what the machine does, may pass."""
-    text = "\n".join(_told(each) for each in error.diagnostics) or str(error)
-    if all(each.code in _OF_THE_MOMENT for each in error.diagnostics):
-        return Retry(error=text)
-    return Dead(error=text)
-
-
-def _told(diagnostic: Any) -> str:
-    place = ""
-    if diagnostic.file is not None:
-        place = f"{diagnostic.file}:"
-        if diagnostic.span is not None:
-            place += f"{diagnostic.span.line}:{diagnostic.span.column}:"
-        place += " "
-    return f"{place}{diagnostic.message}"
-
-
-def _outcome(work: Work, tails: Tails) -> JobOutcome:
-    """What the end of a run means for its job."""
-    run = work.setting.run_id
-    reason = work.cancelled
-    is_done = work.tally.counts.keys() <= _GOOD  # then what was to stop it came too late
-    if reason is not None and not is_done:
-        match reason.kind:
-            case CancelKind.JOB:
-                return Cancelled(run=run)
-            case CancelKind.HOST:
-                return Retry(error=str(reason), run=run)
-            case _:
-                return Released()
-    if work.tally.failed or work.tally.timed_out or not (is_done or work.scheduler.cancelled is None):
-        return Retry(error=_why(work, tails), run=run)
-    return Done(result=_result(work), run=run)
-
-
-def _why(work: Work, tails: Tails) -> str:
-    """The first cause, and the last lines that it wrote."""
-    cause = work.plan.first_cause
-    end = None if cause is None else work.tally.ends.get(cause)
-    if cause is None or end is None:
-        return str(work.scheduler.cancelled or "it failed")
-    reason = end.reason or end.state
-    named = reason if cause in work.selection.requested else f"{cause}: {reason}"
-    tail = tails.of_failed(cause)
-    lines = list(tail.lines) if tail is not None else []
-    detail = end.detail.rstrip("\n").split("\n") if end.detail else []
-    return "\n".join([named, *lines, *detail])
-
-
-def _result(work: Work) -> Any:
-    """What the one task returned that was asked for."""
-    if len(work.selection.requested) != 1:
-        return None
-    end = work.tally.ends.get(work.selection.requested[0])
-    return None if end is None or end.state != State.SUCCEEDED.value else end.result
-
-
-def _name(outcome: JobOutcome, job: Job, *, cancelled: bool) -> str:
-    """What the engine will make of it; so as the stream of events says it."""
-    match outcome:
-        case Done():
-            return "done"
-        case Dead():
-            return "dead"
-        case Cancelled():
-            return "cancelled"
-        case Retry() | Released() if cancelled:
-            return "cancelled"
-        case Retry():
-            return "retry" if job.attempt < job.max_attempts else "dead"
-        case Released():
-            return "released"
