@@ -34,9 +34,17 @@ _AGAIN = (
     errors.UniqueViolation,  # within an application's transaction that does not see what others have committed
 )
 _GONE = (psycopg.OperationalError, psycopg.InterfaceError, errors.IdleInTransactionSessionTimeout)
-_MAY_NOT = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction)
+_MAY_NOT = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction, errors.InvalidSchemaName)
 _DAMAGED = (errors.DataCorrupted, errors.IndexCorrupted)
-_OTHER_TABLES = (errors.UndefinedTable, errors.UndefinedColumn, errors.UndefinedFunction, errors.UndefinedObject)
+_OTHER_TABLES = (
+    errors.UndefinedTable,
+    errors.UndefinedColumn,
+    errors.UndefinedFunction,
+    errors.UndefinedObject,
+    errors.DuplicateTable,
+    errors.DuplicateObject,
+    errors.DuplicateFunction,
+)
 # To close them, or to let go of them, would end them for the process that has forked us.
 _of_parents: list[psycopg.Connection[Any]] = []
 

@@ -36,7 +36,7 @@ PATIENCE = 60.0  # seconds; only what hangs takes so long
 LIMIT = 2.0  # seconds without a heartbeat
 IS_THOROUGH = bool(os.environ.get("TORTURE_SECONDS"))
 KILLS = 40 if IS_THOROUGH else 2
-RACED = 4000 if IS_THOROUGH else 300
+RACED = 4000 if IS_THOROUGH else 200
 SECRET = "hunter2"
 
 
@@ -100,6 +100,12 @@ def work(queue, handle=None, **keys):
 
 def states(queue, *jobs):
     return [str(queue.admin().show(job).state) for job in jobs]
+
+
+def opened(url):
+    from taskrun.jobqueue.postgres import PostgresQueue
+
+    return PostgresQueue(url)
 
 
 def executed(bench, *statements):
@@ -239,14 +245,12 @@ def test_a_server_that_is_not_there_is_said_without_the_password(address):
 
 def test_a_wrong_password_is_said_and_not_shown(bench):
     executed(bench, f"DROP ROLE IF EXISTS guarded; CREATE ROLE guarded LOGIN PASSWORD '{SECRET}'")
-    from taskrun.jobqueue.postgres import PostgresQueue
-
     url = bench.url.replace("tests@", "guarded:{}@")
     with pytest.raises(QueueUnwritable, match="password authentication failed") as refused:
-        PostgresQueue(url.format(SECRET[::-1])).enqueue([NewJob(task="t")])
+        opened(url.format(SECRET[::-1])).enqueue([NewJob(task="t")])
     assert SECRET[::-1] not in str(refused.value)
     with pytest.raises(QueueUnwritable, match="cannot be written: permission denied"):
-        PostgresQueue(url.format(SECRET)).enqueue([NewJob(task="t")])
+        opened(url.format(SECRET)).enqueue([NewJob(task="t")])
 
 
 def test_what_was_committed_though_it_seemed_to_fail_is_neither_lost_nor_done_twice(bench, monkeypatch):
@@ -302,6 +306,37 @@ def test_tables_of_a_newer_version_or_of_another_procrastinate_are_refused_and_l
     with pytest.raises(QueueRefused, match=r"procrastinate_fetch_job_v2.* is missing"):
         bench.queue().enqueue([NewJob(task="t")])
     executed(bench, "ALTER FUNCTION other RENAME TO procrastinate_fetch_job_v2")
+
+
+def test_an_application_s_own_procrastinate_and_its_jobs_are_left_alone(bench):
+    import psycopg
+    from procrastinate.schema import SchemaManager
+
+    executed(bench, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public", SchemaManager.get_schema())
+    theirs = "INSERT INTO procrastinate_jobs (queue_name, task_name) VALUES ('default', 'theirs')"
+    executed(bench, theirs, "CREATE SCHEMA jobs")
+    apart = opened(bench.url + "&options=-csearch_path%3Djobs")
+    for queue in (apart, bench.queue()):  # in a schema of its own, and in the application's
+        (job,) = queue.enqueue([NewJob(task="t")])
+        work(queue)
+        assert queue.admin().show(job.id).state is JobState.DONE
+    apart.close()
+
+    with psycopg.connect(bench.url) as connection:
+        found = connection.execute("SELECT task_name, status::text FROM procrastinate_jobs ORDER BY id").fetchall()
+        assert found == [("theirs", "todo"), ("taskrun:job", "succeeded")]
+        assert connection.execute("SELECT count(*) FROM jobs.procrastinate_jobs").fetchone() == (1,)
+
+
+def test_a_schema_that_is_not_there_and_tables_that_are_others_are_said(bench):
+    queue = opened(bench.url + "&options=-csearch_path%3Dnowhere")
+    with pytest.raises(QueueUnwritable, match="cannot be written: no schema has been selected"):
+        queue.enqueue([NewJob(task="t")])
+    executed(bench, "DROP TABLE taskrun_queue")
+    with pytest.raises(QueueRefused, match=r'not as this taskrun knows them: relation "taskrun_job" already exists'):
+        bench.queue().enqueue([NewJob(task="t")])
+    executed(bench, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    bench.queue().admin().stats()
 
 
 def test_what_another_program_does_to_procrastinates_rows_neither_stops_workers_nor_is_hidden(bench):
