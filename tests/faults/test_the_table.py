@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "design" / "faults.md").read_text(encoding="utf-8")
+QUEUE = (ROOT / "docs" / "design" / "queue.md").read_text(encoding="utf-8")
 
 
 def names_in(folder: Path) -> set[str]:
@@ -19,8 +20,8 @@ def names_in(folder: Path) -> set[str]:
     }
 
 
-def test_every_test_that_the_page_names_exists():
-    named = set(re.findall(r"`(test_\w+)`", PAGE))
+def test_every_test_that_the_pages_name_exists():
+    named = set(re.findall(r"`(test_\w+)`", PAGE + QUEUE))
     assert named - names_in(ROOT / "tests") == set()
 
 
