@@ -6,6 +6,7 @@ To put another one to the test, write its bench, with workers that can be led by
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from dataclasses import dataclass
 from functools import partial
@@ -37,6 +38,7 @@ from taskrun.jobqueue.values import (
 from taskrun.model import UsageError
 
 PATIENCE = 30.0  # seconds; only what hangs takes so long
+EXAMPLES = 250 if os.environ.get("TORTURE_SECONDS") else 25
 HOUR = 3600.0
 
 
@@ -955,4 +957,4 @@ def test_calls_in_any_order_leave_what_a_simple_model_says(name, tmp_path):
     BENCHES[name](str(tmp_path)).close()  # skips where there can be none
     machine = type("Machine", (Interleavings,), {"bench_of": BENCHES[name]})
 
-    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))
+    run_state_machine_as_test(machine, settings=settings(max_examples=EXAMPLES, stateful_step_count=25, deadline=None))
