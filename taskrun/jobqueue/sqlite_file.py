@@ -245,6 +245,12 @@ class SqliteFile:
 
     # --- forks ---
 
+    @contextlib.contextmanager
+    def idle(self) -> Iterator[None]:
+        """Waits for the transaction under way, and keeps all others out meanwhile."""
+        with self._lock:
+            yield
+
     def hold_for_fork(self) -> None:
         """Waits for the transaction under way, closes, and keeps all others out."""
         self._lock.acquire()
@@ -325,6 +331,15 @@ def filesystem_of(folder: str) -> str:
     except (OSError, IndexError):
         pass
     return ""
+
+
+@contextlib.contextmanager
+def at_rest() -> Iterator[None]:
+    """Within it this process has no transaction under way: who is stopped amid one holds up all other processes."""
+    with _forking, contextlib.ExitStack() as held:
+        for file in list(_files):
+            held.enter_context(file.idle())
+        yield
 
 
 def _before_fork() -> None:

@@ -338,6 +338,8 @@ class QueueWorker:
 
     async def suspend(self) -> None:
         """Ctrl+Z: everything below the host stops, then this process itself, until somebody sends SIGCONT."""
+        from taskrun.jobqueue.sqlite_file import at_rest
+
         if not self._begun:
             self._terminal.restore()
             stop_this_process()
@@ -356,7 +358,8 @@ class QueueWorker:
                 work.recording.tick()
         self._stage.suspend()
         self._terminal.restore()
-        stop_this_process()
+        with at_rest():
+            stop_this_process()
         await self._resume()
 
     async def _resume(self) -> None:

@@ -15,7 +15,7 @@ import warnings
 import pytest
 from support.queues import SqliteBench
 
-from taskrun.jobqueue import presence
+from taskrun.jobqueue import presence, sqlite_file
 from taskrun.jobqueue.presence import Presence
 from taskrun.jobqueue.values import NewJob
 
@@ -193,6 +193,31 @@ def test_a_fork_waits_for_a_transaction_of_another_thread(bench):
     thread.join()
     assert os.waitpid(child, 0)[1] == 0
     assert order == ["written", "forked"]
+
+
+def test_a_process_that_stops_itself_does_so_amid_no_transaction(bench):
+    queue, within, stopped, order = bench.queue(), threading.Event(), threading.Event(), []
+
+    def write():
+        with queue._file.writing() as database:
+            within.set()
+            time.sleep(0.1)  # in which it would be stopped
+            database.execute("UPDATE taskrun_queue SET version = version")
+            order.append("written")
+        stopped.wait()
+        queue.enqueue([NewJob(task="t")])
+        order.append("stored")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    within.wait()
+    with sqlite_file.at_rest():
+        order.append("stopped")
+        stopped.set()
+        thread.join(0.1)  # it does not store anything meanwhile
+        order.append("continued")
+    thread.join()
+    assert order == ["written", "stopped", "continued", "stored"]
 
 
 def forked():
