@@ -214,6 +214,8 @@ class TellingView(StatusView):
         self.screen.say(words.stopping_line(event))
 
     def on_worker_end(self, event: WorkerEnd) -> None:
-        """A line of totals."""
+        """A line of totals, and before it what of the jobs' processes had to be killed."""
         super().on_worker_end(event)
+        if event.leaked:
+            self.screen.say(f"{self.ink.word('warn', 'leaked')}  the jobs {words.left_behind(event.leaked)}")
         self.screen.say(words.worker_line(event, self.ink))
