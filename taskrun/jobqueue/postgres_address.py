@@ -12,7 +12,10 @@ from taskrun.model import UsageError, Value
 if TYPE_CHECKING:
     from typing import Any
 
-_ENCODE = "special characters in a user's name or password must be percent-encoded (@ is %40, / is %2F, : is %3A)"
+_ENCODE = (
+    "special characters in a user's name or password must be percent-encoded (@ is %40, / is %2F, : is %3A), "
+    "and behind ? may be what libpq knows, such as sslmode"
+)
 # Of connections over a network: a server that is gone is noticed within half a minute, also where nothing says so.
 _DEFAULTS = {
     "connect_timeout": "5",

@@ -36,6 +36,7 @@ _AGAIN = (
 _GONE = (psycopg.OperationalError, psycopg.InterfaceError, errors.IdleInTransactionSessionTimeout)
 _MAY_NOT = (errors.InsufficientPrivilege, errors.ReadOnlySqlTransaction, errors.InvalidSchemaName)
 _DAMAGED = (errors.DataCorrupted, errors.IndexCorrupted)
+_POOLED = (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement)  # prepared on another connection
 _OTHER_TABLES = (
     errors.UndefinedTable,
     errors.UndefinedColumn,
@@ -45,6 +46,12 @@ _OTHER_TABLES = (
     errors.DuplicateObject,
     errors.DuplicateFunction,
 )
+# A role or a database may have it otherwise for its own, and a job that is stored must not be lost; who writes it into
+# the address means it.
+_SAFE_COMMITS = """
+    SELECT set_config(name, 'on', false) FROM pg_settings
+    WHERE name = 'synchronous_commit' AND setting = 'off' AND source <> 'client'
+"""
 # To close them, or to let go of them, would end them for the process that has forked us.
 _of_parents: list[psycopg.Connection[Any]] = []
 
@@ -135,10 +142,11 @@ class PostgresDatabase:
         if self._connection is not None and not _is_whole(self._connection):
             self._close()
         if self._connection is None:
-            connection = psycopg.Connection.connect(**self._address.parameters, autocommit=True)
+            connection = self._connected()
             try:
                 for name, value in self._settings.items():
                     connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+                connection.execute(_SAFE_COMMITS)
                 if not self._prepared:
                     prepare(connection, self.shown)
                     self._prepared = True
@@ -147,6 +155,13 @@ class PostgresDatabase:
                 raise
             self._connection = connection
         return self._connection
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        try:
+            return psycopg.Connection.connect(**self._address.parameters, autocommit=True)
+        except psycopg.ProgrammingError as error:  # what it says for itself may quote anything of the address
+            said = self._without_secrets(str(error))
+            raise QueueRefused(f"the address of the queue {self.shown} cannot be used: {said}") from None
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
@@ -170,6 +185,11 @@ class PostgresDatabase:
             return QueueRefused(f"the queue {self.shown} is damaged ({said}); nothing was changed")
         if isinstance(error, _OTHER_TABLES):
             return QueueRefused(f"the tables of the queue {self.shown} are not as this taskrun knows them: {said}")
+        if isinstance(error, _POOLED):
+            return QueueRefused(
+                f"between here and the queue {self.shown} is a pooler that gives each transaction another connection: "
+                "it has to be in its session mode, or not in between"
+            )
         if isinstance(error, _MAY_NOT):
             return QueueUnwritable(f"the queue {self.shown} cannot be written: {said}")
         if isinstance(error, _GONE):

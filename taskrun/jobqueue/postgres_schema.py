@@ -80,6 +80,12 @@ def prepare(connection: Connection[Any], shown: str) -> None:
     Raises:
         QueueRefused: They are of a newer version, or procrastinate's are of another.
     """
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in {"UTF8", "SQL_ASCII"}:
+        raise QueueRefused(
+            f"the database {shown} has the encoding {encoding}, in which not every error and argument can be written: "
+            "the queue needs one with UTF8; nothing was changed"
+        )
     version = version_of(connection)
     _check(version, shown)
     if version < VERSION:
