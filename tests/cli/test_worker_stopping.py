@@ -157,6 +157,34 @@ def test_while_nobody_reads_no_more_jobs_begin_than_there_is_room_for(project, j
     assert content.splitlines()[-1].count(b'"event":"worker.end"') == 1
 
 
+ENDLESS = "[tasks.endless]\nshell = ': > up; while :; do echo on; sleep 0.02; done'\n"
+
+
+def test_when_its_reader_goes_away_a_worker_gives_its_jobs_back(project, jobs):
+    project.tasks(ENDLESS)
+    job = jobs.add("endless")
+    read, write = os.pipe()
+    worker = project.start("worker", "--output", "stream", stdout=write)
+    os.close(write)
+    wait_for_files(project, "up")
+    os.close(read)
+    worker.finish().dies_of(signal.SIGPIPE)
+    assert (jobs.state(job), jobs.show(job).attempt) == ("ready", 0)
+
+
+@pytest.mark.parametrize("options", [("--events", "/dev/full"), ("--output", "stream")])
+def test_what_cannot_be_written_ends_a_worker_and_costs_no_job_an_attempt(project, jobs, options):
+    project.tasks(ENDLESS)
+    job = jobs.add("endless")
+    full = os.open("/dev/full", os.O_WRONLY)
+    try:
+        ended = project.start("worker", *options, stdout=full).finish()
+    finally:
+        os.close(full)
+    ended.exits(125).says("cannot be written: No space left on device")
+    assert (jobs.state(job), jobs.show(job).attempt) == ("ready", 0)
+
+
 def test_a_trouble_is_told_once_and_when_it_comes_back(monkeypatch):
     moments = iter((0.0, 1.0, 299.0, 86_400.0, 86_400.0))
     monkeypatch.setattr(worker_module, "time", types.SimpleNamespace(monotonic=lambda: next(moments)))
