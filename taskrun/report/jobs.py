@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from taskrun.report.settings import Settings
     from taskrun.report.writer import Writer
 
-_SAID = 500  # different warnings of jobs that are shown
+_REMEMBERED = 500  # warnings of jobs that are not shown again
 _OF_ONE_RUN = frozenset({RunStart, RunEnd, RunCancel, RunSuspend, RunResume})  # which the views take for the whole
 
 
@@ -82,8 +82,10 @@ class JobReporters:
         if type(event) is not DiagnosticEvent:
             return True
         text = event.diagnostic.message
-        if text in self._warned or len(self._warned) >= _SAID:
+        if text in self._warned:
             return False
+        if len(self._warned) >= _REMEMBERED:
+            self._warned.clear()
         self._warned.add(text)
         return True
 
