@@ -37,6 +37,7 @@ _SELECT = sql.SQL("""
 _LOOK = "SELECT state, unique_key, after FROM taskrun_job WHERE id = %s"
 _RETRY = """
     UPDATE taskrun_job SET state = %s, attempt = 0, due_at = now(), settled_at = NULL, result = NULL WHERE id = %s
+    RETURNING priority
 """
 _CANCEL = "UPDATE taskrun_job SET state = 'cancelled', settled_at = now(), error = 'cancelled' WHERE id = %s"
 _OLD = """
@@ -111,8 +112,8 @@ class PostgresAdmin:
                 raise UsageError(f"job {job} cannot be retried: job {same} has its unique key {key!r} now")
             waits = other not in {None, JobState.DONE}  # one that is forgotten holds up nobody
             new = JobState.BLOCKED if waits else JobState.READY
-            connection.execute(_RETRY, (str(new), job))
-            library.revive(job, blocked=waits)
+            ((priority,),) = connection.execute(_RETRY, (str(new), job)).fetchall()
+            library.revive(job, priority, blocked=waits)
             library.notify(job)
         return new
 

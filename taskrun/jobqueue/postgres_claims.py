@@ -58,9 +58,10 @@ _COMING = """
 """
 _MINE = "SELECT id, claim, cancelling FROM taskrun_job WHERE state = 'running' AND worker = %s"
 _DUE = "SELECT id FROM taskrun_job WHERE state = 'delayed' AND due_at <= now() ORDER BY due_at LIMIT %s"
-_PROMOTE = (
-    "UPDATE taskrun_job SET state = 'ready' WHERE id = ANY(%s) AND state = 'delayed' AND due_at <= now() RETURNING id"
-)
+_PROMOTE = """
+    UPDATE taskrun_job SET state = 'ready' WHERE id = ANY(%s) AND state = 'delayed' AND due_at <= now()
+    RETURNING id, priority
+"""
 _PROMOTED = 1000  # jobs at once, so that a turn stays short; the next follows at once
 _TAKE = """
     UPDATE taskrun_job
@@ -86,7 +87,7 @@ _GIVE_BACK = """
 """
 _UNBLOCK = """
     UPDATE taskrun_job SET state = CASE WHEN due_at > now() THEN 'delayed' ELSE 'ready' END
-    WHERE state = 'blocked' AND id = ANY(%s) RETURNING id, CASE WHEN due_at > now() THEN due_at END
+    WHERE state = 'blocked' AND id = ANY(%s) RETURNING id, priority, CASE WHEN due_at > now() THEN due_at END
 """
 _BLOCKED_BY = "SELECT id FROM taskrun_job WHERE state = 'blocked' AND after = %s ORDER BY id"
 _STATUSES = {JobState.DONE: Status.SUCCEEDED, JobState.DEAD: Status.FAILED, JobState.CANCELLED: Status.ABORTED}
@@ -150,8 +151,8 @@ def promote(connection: Connection[Any]) -> bool:
         return False
     library = Library(connection)
     library.hold(due)
-    promoted = [row[0] for row in connection.execute(_PROMOTE, (due,)).fetchall()]
-    library.reschedule([(job, None) for job in promoted])
+    promoted = connection.execute(_PROMOTE, (due,)).fetchall()
+    library.reschedule([(job, priority, None) for job, priority in promoted])
     return bool(promoted)
 
 

@@ -44,6 +44,11 @@ FAR = "9999-01-01 00:00:00+00"
 """When jobs that wait for another one are due; procrastinate has no other way to keep a job from being taken."""
 
 
+LAST = -(2**31)
+"""The priority, for procrastinate, of what must not be taken yet; no job has it of its own. procrastinate looks for
+what may be taken in the order of priorities, and would each time look over all that may not."""
+
+
 def queue_of(task: str) -> str:
     """The queue, of procrastinate's, for jobs of a task: so a worker can ask for those that it may take now."""
     name = task.encode()
@@ -147,7 +152,7 @@ class Library:
             [
                 procrastinate.jobs.Job(
                     queue=queue_of(job.task),
-                    priority=job.priority,
+                    priority=job.priority if job.due is None else LAST,
                     lock=None,
                     queueing_lock=None,
                     task_name=TASK,
@@ -169,27 +174,28 @@ class Library:
 
     def offer_again(self, job: int, due: dt.datetime | None) -> None:
         """A job that was taken may be taken again, from a moment on, or from now, whatever the clock says later."""
-        self._jobs.retry_job_by_id(job, due)  # type: ignore[arg-type] # None is what it stores where nothing is asked
+        # None is what it stores where nothing is asked; the priority stays where none is given
+        self._jobs.retry_job_by_id(job, due, None if due is None else LAST)  # type: ignore[arg-type]
 
     def cancel(self, job: int, *, running: bool) -> None:
         """Cancels a job that was not taken; the worker of one that was is woken."""
         self._jobs.cancel_job_by_id(job, abort=running)
 
-    def revive(self, job: int, *, blocked: bool) -> None:
+    def revive(self, job: int, priority: int, *, blocked: bool) -> None:
         """A job that has ended may be taken again; procrastinate itself has this for failed jobs alone."""
         self._connection.execute(
             "UPDATE procrastinate_jobs SET status = 'todo', abort_requested = false, worker_id = NULL, "
-            "scheduled_at = CASE WHEN %s THEN %s::timestamptz END WHERE id = %s",
-            (blocked, FAR, job),
+            "scheduled_at = CASE WHEN %s THEN %s::timestamptz END, priority = %s WHERE id = %s",
+            (blocked, FAR, LAST if blocked else priority, job),
         )
 
-    def reschedule(self, jobs: Sequence[tuple[int, dt.datetime | None]]) -> None:
-        """Jobs that were not taken are due at another time."""
+    def reschedule(self, jobs: Sequence[tuple[int, int, dt.datetime | None]]) -> None:
+        """Jobs that were not taken, with their priorities, are due at another time, or now."""
         if jobs:
             with self._connection.cursor() as cursor:
                 cursor.executemany(
-                    "UPDATE procrastinate_jobs SET scheduled_at = %s WHERE id = %s AND status = 'todo'",
-                    [(due, job) for job, due in jobs],
+                    "UPDATE procrastinate_jobs SET scheduled_at = %s, priority = %s WHERE id = %s AND status = 'todo'",
+                    [(due, priority if due is None else LAST, job) for job, priority, due in jobs],
                 )
 
     def untaken(self, jobs: Sequence[int]) -> set[int]:

@@ -15,6 +15,7 @@ import trio.testing
 from support import postgres_server
 from support.postgres_bench import PostgresBench
 from support.postgres_server import server
+from support.queues import SetClock
 
 from taskrun.jobqueue.carrying import Settlement
 from taskrun.jobqueue.values import (
@@ -377,6 +378,40 @@ def test_a_running_job_is_settled_whatever_another_program_has_made_of_procrasti
     assert worker.settle(offered, Done())
     assert [claim.id for claim in other.take(9)] == [failed, waits.id]
     assert [str(record.state) for record in queue.admin().find()] == ["running", "done", "dead", "running"]
+
+
+def test_what_may_not_be_taken_yet_comes_last_for_procrastinate_and_then_in_its_place(tmp_path):
+    clock = SetClock()
+    bench = PostgresBench(str(tmp_path), clock)
+    try:
+        queue, worker = bench.queue(), bench.worker()
+
+        def asked():
+            import psycopg
+
+            with psycopg.connect(bench.url) as connection:
+                query = "SELECT id, priority FROM procrastinate_jobs WHERE status = 'todo' ORDER BY priority DESC, id"
+                return connection.execute(query).fetchall()
+
+        first = queue.enqueue([NewJob(task="t", priority=1)])[0].id
+        queue.enqueue([NewJob(task="t", priority=9, delay=60.0), NewJob(task="t", priority=5, after=first)])
+        last = -(2**31)
+        assert asked() == [(first, 1), (2, last), (3, last)]
+
+        worker.take()
+        assert worker.settle(first, Done())
+        assert asked() == [(3, 5), (2, last)]
+        worker.take()
+        assert worker.settle(3, Retry(error="not yet", delay=30.0))
+        assert asked() == [(2, last), (3, last)]
+
+        clock.now += 100.0
+        assert [claim.id for claim in (*worker.take(), *worker.take())] == [2, 3]
+        assert worker.settle(3, Dead(error="never"))
+        queue.admin().retry(3)
+        assert asked() == [(3, 5)]
+    finally:
+        bench.close()
 
 
 def test_only_who_was_seen_to_stand_still_without_a_gap_is_believed_dead(bench):
