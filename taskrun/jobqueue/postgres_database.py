@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ class PostgresDatabase:
         }
         self._lock = threading.Lock()
         self._connection: psycopg.Connection[Any] | None = None
+        self._newest: psycopg.Connection[Any] | None = None  # also while it is being set up
         self._process = os.getpid()  # whose lock and connection they are
         self._prepared = False
 
@@ -119,6 +121,13 @@ class PostgresDatabase:
         with self.reading() as connection:
             return mark_of(connection)
 
+    def cut_off(self) -> None:
+        """Ends what another thread waits for: a server that hangs would be waited for without end."""
+        connection = self._newest
+        if connection is not None:
+            with contextlib.suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as copy:
+                copy.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Closes the connection; the next use opens another."""
         with self._own_lock():
@@ -142,7 +151,7 @@ class PostgresDatabase:
         if self._connection is not None and not _is_whole(self._connection):
             self._close()
         if self._connection is None:
-            connection = self._connected()
+            connection = self._newest = self._connected()
             try:
                 for name, value in self._settings.items():
                     connection.execute("SELECT set_config(%s, %s, false)", (name, value))

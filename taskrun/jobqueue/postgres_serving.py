@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 from msgspec import structs
@@ -24,10 +24,45 @@ if TYPE_CHECKING:
     from taskrun.jobqueue.postgres_address import Address
     from taskrun.jobqueue.values import Allowance, Handle, Recurring, Retention
 
+T = TypeVar("T")
+
 _PATIENCE = 1.0  # seconds that a turn waits for a lock before it says so; the worker tries again for ever
+_LOOK = 0.02  # seconds between looks at whether threads have ended
 _UNREACHED = (
     "is stopped here: the server was not reached for so long that it may be another worker's by now"  # after "job 7"
 )
+
+
+class Threads:
+    """What waits for the server. A server that hangs is waited for, but not by a worker that is to end.
+
+    Args:
+        databases: Whose connections are cut off then.
+    """
+
+    def __init__(self, *databases: PostgresDatabase) -> None:
+        self._databases = databases
+        self._under_way = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Does something in a thread; if this is cancelled, it is finished first."""
+        self._under_way += 1
+        try:
+            return await trio.to_thread.run_sync(work)
+        finally:
+            self._under_way -= 1
+
+    async def cut_off_in_time(self) -> None:
+        """Runs beside them; when it is cancelled, they have a while to finish."""
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.move_on_after(serving.LAST_WORDS, shield=True):
+                while self._under_way:  # noqa: ASYNC110 - an event would have to be another one for each thread
+                    await trio.sleep(_LOOK)
+            if self._under_way:
+                for database in self._databases:
+                    database.cut_off()
 
 
 class Service:
@@ -48,9 +83,11 @@ class Service:
         trouble: Callable[[str], None],
     ) -> None:
         costs = Costs(allowance)
-        self._attendance = Attendance(PostgresDatabase(address, idle=limit), limit)
+        own, shared = PostgresDatabase(address, idle=limit), PostgresDatabase(address, patience=_PATIENCE, idle=limit)
+        self._threads = Threads(own, shared)
+        self._attendance = Attendance(own, limit)
         self._store = PostgresStore(
-            PostgresDatabase(address, patience=_PATIENCE, idle=limit),
+            shared,
             self._attendance,
             costs=costs,
             chance=chance,
@@ -59,7 +96,7 @@ class Service:
             ticker=Ticker(recurring, trouble) if recurring else None,
         )
         self._serving = serving.Serving(
-            PostgresKeeper(self._store, self._attendance),
+            PostgresKeeper(self._store, self._attendance, self._threads),
             handle=handle,
             costs=costs,
             stop=stop,
@@ -72,9 +109,9 @@ class Service:
     async def run(self) -> None:
         """Serves until it is stopped or, if that was asked for, nothing is left."""
         try:
-            await trio.to_thread.run_sync(self._attendance.enter)
+            await self._threads.run(self._attendance.enter)
             try:
-                await self._serving.serve(self._attend)
+                await self._serving.serve(self._attend, self._threads.cut_off_in_time)
             finally:
                 with trio.move_on_after(serving.LAST_WORDS, shield=True):
                     await self._leave()
@@ -84,7 +121,7 @@ class Service:
 
     async def _leave(self) -> None:
         try:
-            await trio.to_thread.run_sync(self._attendance.leave)
+            await self._threads.run(self._attendance.leave)
         except (QueueBusy, QueueUnwritable) as error:  # others will notice
             self._serving.complain(error)
 
@@ -120,7 +157,7 @@ class Service:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._fence_in_time)
                 try:
-                    in_time = await trio.to_thread.run_sync(self._attendance.beat)
+                    in_time = await self._threads.run(self._attendance.beat)
                 except (QueueBusy, QueueUnwritable) as error:
                     self._serving.complain(error)
                 except QueueRefused as error:
@@ -150,7 +187,8 @@ class Service:
 class PostgresKeeper:
     """A worker's side of the server; see ``serving.Keeper``."""
 
-    def __init__(self, store: PostgresStore, attendance: Attendance) -> None:
+    def __init__(self, store: PostgresStore, attendance: Attendance, threads: Threads) -> None:
+        self._threads = threads
         self._store = store
         self._attendance = attendance
 
@@ -165,13 +203,13 @@ class PostgresKeeper:
 
     async def turn(self, settled: list[Settlement], held: list[Claim], take: int) -> Turn:
         """See ``PostgresStore``. What is overdue and was not taken waits for the bell, or for the next look."""
-        turn = await trio.to_thread.run_sync(partial(self._store.turn, settled, held, take=take))
+        turn = await self._threads.run(partial(self._store.turn, settled, held, take=take))
         return turn if turn.due is None or turn.due > 0 else structs.replace(turn, due=None)
 
     async def chores(self) -> list[int]:
         """See ``PostgresStore``."""
-        return await trio.to_thread.run_sync(self._store.chores)
+        return await self._threads.run(self._store.chores)
 
     async def is_drained(self) -> bool:
         """See ``PostgresStore``."""
-        return await trio.to_thread.run_sync(self._store.is_drained)
+        return await self._threads.run(self._store.is_drained)

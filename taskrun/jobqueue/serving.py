@@ -170,13 +170,13 @@ class Serving:
                 await self._chores()
                 self._next_look = trio.current_time() + self._look_every
             turn = await self._turn()
-            for claim in turn.claims:
+            self.abandon("is not this worker's any more: it is stopped here", turn.lost)
+            for claim in turn.claims:  # which may be of one that was just lost
                 held = self._held[claim.id, claim.number] = HeldJob(claim, self._keeper.descriptor)
                 nursery.start_soon(self._carry, held)
             for held in self._held.values():
                 if held.claim.id in turn.cancelled:
                     held.cancelled.set()
-            self.abandon("is not this worker's any more: it is stopped here", turn.lost)
             if not self._held and (self._stop.is_set() or (self._drain and await self._is_drained())):
                 return
             # Never longer than a poll: then a clock that was set, and a wake that was lost, are noticed.

@@ -232,6 +232,38 @@ def test_a_worker_goes_on_when_the_server_was_restarted_and_settles_what_ran_mea
     assert any("cannot be reached" in trouble for trouble in bench.troubles)
 
 
+def test_a_worker_that_is_to_end_does_not_wait_for_a_server_that_hangs(bench, monkeypatch):
+    import psycopg
+
+    monkeypatch.setattr("taskrun.jobqueue.serving.LAST_WORDS", 0.5)
+    queue, stopped = bench.queue(), []
+    (job,) = queue.enqueue([NewJob(task="t")])
+    query = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+
+    async def main():
+        async def handle(_job, _lease):
+            queue.close()
+            with psycopg.connect(bench.url) as connection:
+                stopped.extend(pid for (pid,) in connection.execute(query))
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+            await trio.sleep(1.5)  # in which the worker looks, and gets no answer
+            nursery.cancel_scope.cancel()
+            await trio.sleep_forever()
+
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                await queue.serve(handle, allowance=Allowance(slots=2), stop=trio.Event())
+
+    try:
+        trio.run(main)
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+    assert stopped
+    assert states(queue, job.id) == ["ready"]
+
+
 @pytest.mark.parametrize("address", [f"me:{SECRET}@/jobs?host=/nowhere", f"me:{SECRET}@127.0.0.1:1/jobs"])
 def test_a_server_that_is_not_there_is_said_without_the_password(address):
     pytest.importorskip("procrastinate")
