@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import trio
 
+from taskrun.config.wording import spoken
 from taskrun.events import JobEnd, JobStart
 from taskrun.jobqueue.values import Cancelled, Cost, Dead, Job, JobOutcome, Released, Retry
 from taskrun.model import CancelKind, CancelReason, NothingMatched, ProjectError, ResourceError, UsageError
 from taskrun.record.places import RUNS, new_run_id
 from taskrun.report.tails import Tails
+from taskrun.report.text import count
 from taskrun.resolve import Resolver
 from taskrun.run.allowance import within
 from taskrun.run.closing import try_each
@@ -28,7 +30,7 @@ from taskrun.run.setting import ShellReader
 from taskrun.run.work import Work
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from taskrun.execute.equipment import Machinery
     from taskrun.jobqueue.values import Lease
@@ -275,6 +277,21 @@ class Carrier:
             del self.running[work]
             work.recording.close()
         return outcome_of(work, tails)
+
+    def status(self) -> Iterator[str]:
+        """What is running, in words."""
+        now = self._machinery.clock.now()
+        for work, job in self.running.items():
+            tasks = list(work.executor.running())
+            for name, running in tasks:
+                pid = running.process.pid if running.process is not None else 0
+                yield f"job {job.id}: {name} running for {spoken(now - running.started)}, pid {pid}"
+            if not tasks:
+                yield f"job {job.id}: {job.task} waits, and nothing of it is running"
+        if self.jobs > len(self.running):
+            yield f"{count(self.jobs - len(self.running), 'job')} looked at before anything of it runs"
+        if not self.jobs:
+            yield "no job is running"
 
     # --- stopping them
 

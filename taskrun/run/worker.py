@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
-from taskrun.config.wording import spoken
 from taskrun.events import DiagnosticEvent, RunCancel, RunResume, RunSuspend, WorkerEnd, WorkerStopping
 from taskrun.execute.clocks import RunClock
 from taskrun.execute.equipment import Machinery
@@ -386,15 +385,9 @@ class QueueWorker:
 
     def show_status(self) -> None:
         """SIGUSR1: what is running, in words."""
-        if not self._begun:
-            return
-        now = self._clock.now()
-        for work, job in self._carrier.running.items():
-            for name, running in work.executor.running():
-                pid = running.process.pid if running.process is not None else 0
-                self._facts.warn(
-                    "status", f"job {job.id}: {name} running for {spoken(now - running.started)}, pid {pid}"
-                )
+        if self._begun:
+            for text in self._carrier.status():
+                self._facts.warn("status", text)
 
     def keyboard_is_a_tasks(self) -> bool:
         """Never: no job is interactive."""

@@ -185,6 +185,26 @@ def test_what_cannot_be_written_ends_a_worker_and_costs_no_job_an_attempt(projec
     assert (jobs.state(job), jobs.show(job).attempt) == ("ready", 0)
 
 
+def test_usr1_tells_what_it_is_doing_also_while_nothing_runs(project, jobs):
+    project.write("slow.py", SLOW_IMPORT)
+    project.tasks(
+        BEGINS_SLOWLY
+        + f"[tasks.runs]\nshell = ': > runs; {WAIT_FOR_GO}'\n"
+        + "[tasks.waits]\nshell = ': > waits; exit 1'\nretry = { attempts = 2, delay = '60s' }\n"
+    )
+    worker = project.start("worker", "-j", "3", "--events", "events")
+    wait_until(lambda: (project.path / "events").exists() and project.read("events"), "it has begun")
+    worker.signal(signal.SIGUSR1).wait_for("no job is running")
+    running, waiting, _ = jobs.add_many("runs", "waits", "imports")
+    wait_for_files(project, "runs", "waits", "begun")
+    worker.wait_for("attempt 2 in").signal(signal.SIGUSR1)
+    worker.wait_for(f"job {running}: runs running for ").wait_for(f"job {waiting}: waits waits, and nothing of it")
+    worker.wait_for("1 job looked at before anything of it runs")
+    project.write("go", "")
+    jobs.cancel(waiting)
+    worker.signal(signal.SIGTERM).finish().succeeds()
+
+
 def test_a_trouble_is_told_once_and_when_it_comes_back(monkeypatch):
     moments = iter((0.0, 1.0, 299.0, 86_400.0, 86_400.0))
     monkeypatch.setattr(worker_module, "time", types.SimpleNamespace(monotonic=lambda: next(moments)))
