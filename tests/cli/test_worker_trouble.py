@@ -8,8 +8,7 @@ import time
 
 import pytest
 from support.jobs import jobs_of
-from support.real import WAIT_FOR_GO
-from support.runs import wait_for_files, wait_until
+from support.runs import wait_until
 
 from taskrun import events
 
@@ -150,19 +149,3 @@ def test_the_events_of_a_worker_whose_queue_is_damaged_say_so_and_its_status(pro
     assert "queue.db" in told.diagnostic.message
     assert isinstance(end, events.WorkerEnd)
     assert end.exit_status == 2
-
-
-def test_what_a_job_has_left_behind_for_itself_is_killed_and_named_at_the_end(project, jobs):
-    """Two run, and the process has nothing that says whose it is."""
-    project.tasks(f"""
-        [tasks.waits]
-        shell = ": > waits; {WAIT_FOR_GO}"
-        [tasks.leaves]
-        shell = "env -i setsid -f setsid -f sleep 301 </dev/null >/dev/null 2>&1"
-    """)
-    jobs.add("waits")
-    worker = project.start("worker", "--drain", "-j", "2")
-    wait_for_files(project, "waits")
-    jobs.wait(jobs.add("leaves"), "done")
-    project.write("go", "")
-    worker.finish().succeeds().says("leaked", "left 1 process behind (sleep 301), killed", "jobs: 2 done")

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from support.reporting import Sheet
 
-from taskrun.events import DiagnosticEvent, RunStart, Stamped, TaskEnd
-from taskrun.model import Diagnostic
+from taskrun.events import DiagnosticEvent, RunStart, Stamped, TaskEnd, WorkerEnd
+from taskrun.model import Diagnostic, Leftover
+from taskrun.report import Options, decide
 from taskrun.report import jobs as module
-from taskrun.report.jobs import JobReporters
+from taskrun.report.jobs import JobReporters, make_job_reporters
+from taskrun.report.protocol import TaskFacts
 
 
 class Heard:
@@ -66,3 +69,14 @@ def test_all_are_closed_also_where_a_view_has_a_bug():
     with pytest.raises(ZeroDivisionError):
         reporters.close()
     assert lines.closed == 1
+
+
+def test_what_jobs_have_left_behind_is_named_at_the_workers_end():
+    sheet: Any = Sheet()
+    reporters = make_job_reporters(decide(Options(), {}), sheet, about=lambda _task: TaskFacts(), clock=lambda: 0.0)
+    left = Leftover(pid=7, command="sleep 301", killed=True)
+    reporters.handle(Stamped(seq=1, ts=0.0, run="r", event=WorkerEnd(exit_status=0, jobs={"done": 2}, leaked=(left,))))
+    assert sheet.text(2).splitlines() == [
+        "  leaked  the jobs left 1 process behind (sleep 301), killed",
+        "taskrun: jobs: 2 done · 0.0s",
+    ]
