@@ -73,8 +73,7 @@ def command(words: tuple[str, ...], source: str | None, file: str | None, *, as_
         return f"line {numbers[index]}: " if numbers else ""
 
     project = load_project(file)
-    checked = _checked(project, jobs, whose)
-    return _store(project, [each.job for each in checked], whose, as_json=as_json)
+    return _store(project, _checked(project, jobs, whose), whose, as_json=as_json)
 
 
 def _one(words: tuple[str, ...], given: dict[str, Any]) -> NewJob:
@@ -111,8 +110,8 @@ def _lines(source: str, given: dict[str, Any]) -> tuple[list[int], list[NewJob]]
     return read_jobs(data, given)
 
 
-def _checked(project: Project, jobs: Sequence[NewJob], whose: Callable[[int], str]) -> list[Checked]:
-    """All jobs, checked.
+def _checked(project: Project, jobs: Sequence[NewJob], whose: Callable[[int], str]) -> list[NewJob]:
+    """All jobs, checked, as they are to be stored.
 
     Raises:
         UsageError, NothingMatched, ProjectError: At least one cannot be.
@@ -124,12 +123,16 @@ def _checked(project: Project, jobs: Sequence[NewJob], whose: Callable[[int], st
     from taskrun.model import NothingMatched, UsageError
 
     checker = JobChecker(project, os.environ, working_directory())
-    checked: list[Checked] = []
+    checked: list[NewJob] = []
+    calling: dict[int, Checked] = {}  # of a million jobs all that was found would be gigabytes: only those of Python
     wrong: list[tuple[int, Exception]] = []
     for index, job in enumerate(jobs):
         try:
-            checked.append(checker.check(job))
-            check_form(checked[-1].job)
+            found = checker.check(job)
+            check_form(found.job)
+            checked.append(found.job)
+            if found.calls_python:
+                calling[index] = found
         except (UsageError, NothingMatched, NoSuchJob) as error:
             wrong.append((index, error))
             if len(wrong) == _MOST_SHOWN:
@@ -138,10 +141,10 @@ def _checked(project: Project, jobs: Sequence[NewJob], whose: Callable[[int], st
         lines = [f"{whose(index)}{line}" for index, error in wrong for line in str(error).splitlines()]
         kind = NothingMatched if all(isinstance(error, NothingMatched) for _, error in wrong) else UsageError
         raise kind("\n".join(lines))
-    if any(each.calls_python for each in checked):
+    if calling:
         from taskrun.run.enqueueing import check_calls
 
-        for warning in check_calls(project, os.environ, checked, whose):
+        for warning in check_calls(project, os.environ, calling, whose):
             click.echo(f"warning: {printable(warning)}", err=True)
     return checked
 

@@ -15,7 +15,7 @@ from taskrun.jobqueue.sqlite_admin import SqliteAdmin
 from taskrun.jobqueue.sqlite_enqueue import insert
 from taskrun.jobqueue.sqlite_file import SqliteFile, explain
 from taskrun.jobqueue.sqlite_schema import VERSION, check_library, check_version, migrate, version_of
-from taskrun.jobqueue.values import QueueBusy, QueueRefused, QueueUnwritable, Retention
+from taskrun.jobqueue.values import Retention
 from taskrun.model import UsageError
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ class SqliteQueue:
         with self._file.writing() as database:
             stored = insert(database.cursor(), ready, self._clock())
         self.wake()
-        with contextlib.suppress(QueueBusy, QueueUnwritable, QueueRefused):  # the jobs are stored all the same
-            self._file.copy_back()
+        self._file.try_to_copy_back()
         return stored
 
     def _enqueue_within(

@@ -96,6 +96,7 @@ class SqliteAdmin:
             new = JobState.BLOCKED if waits else JobState.READY
             database.execute(_RETRY, (str(new), int(self._clock() * MICROSECONDS), job))
         presence.ring(self._folder)
+        self._file.try_to_copy_back()
         return new
 
     def cancel(self, job: int) -> JobState:
@@ -111,6 +112,7 @@ class SqliteAdmin:
                 cancel_blocked(database, job, now)
                 state = JobState.CANCELLED
         presence.ring(self._folder)
+        self._file.try_to_copy_back()
         return state
 
     def prune(self, retention: Retention | None = None) -> int:
@@ -118,6 +120,7 @@ class SqliteAdmin:
         count = 0
         while some := self.prune_some(retention or Retention()):
             count += some
+        self._file.try_to_copy_back()
         return count
 
     def prune_some(self, retention: Retention) -> int:

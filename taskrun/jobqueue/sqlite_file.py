@@ -62,7 +62,8 @@ class SqliteFile:
         self._identity: tuple[int, int] | None = None  # of the file that was opened last
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
-        self._written = 0  # transactions since the last look at the log's size
+        # Transactions since the last look at the log's size. Who stores a job may be gone after one, and another come.
+        self._written = _WAL_LOOK if durable else 0
         self._copy_from = 0.0  # on the monotonic clock: not before
         with _forking:
             _files.add(self)
@@ -129,6 +130,11 @@ class SqliteFile:
                     _wait_for_locks(database, self._patience)
             if was_busy:
                 self._copy_from = time.monotonic() + _WAL_PAUSE
+
+    def try_to_copy_back(self) -> None:
+        """As ``copy_back``, for those to whom it is no matter if it fails: what they have committed is safe."""
+        with contextlib.suppress(QueueBusy, QueueUnwritable, QueueRefused):
+            self.copy_back()
 
     def check(self) -> None:
         """Looks for damage, which takes about a second for a gigabyte.

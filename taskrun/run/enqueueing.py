@@ -29,14 +29,14 @@ _MOST_SAID = 2000  # bytes of what imports printed that are worth showing
 
 
 def check_calls(
-    project: Project, environ: Mapping[str, str], jobs: Sequence[Checked], whose: Callable[[int], str]
+    project: Project, environ: Mapping[str, str], jobs: Mapping[int, Checked], whose: Callable[[int], str]
 ) -> tuple[str, ...]:
     """Checks what jobs give to Python functions against their type hints.
 
     Args:
         project: The jobs' file.
         environ: For the interpreter and its modules.
-        jobs: Some may call no Python.
+        jobs: Those that call Python, by their index.
         whose: Before what is said of a job, by its index: ``"line 3: "``.
 
     Returns:
@@ -47,8 +47,7 @@ def check_calls(
         UsageError: A KEY that nothing knows.
         ResourceError: The machine has no room for it.
     """
-    asked = [(index, job) for index, job in enumerate(jobs) if job.calls_python]
-    result = trio.run(_Asking(project, dict(environ), asked, whose).run)
+    result = trio.run(_Asking(project, dict(environ), list(jobs.items()), whose).run)
     if isinstance(result, TaskrunError):
         raise result
     return result

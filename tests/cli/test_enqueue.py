@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
 import pytest
 
+from taskrun import config
 from taskrun.cli import enqueue
 from taskrun.jobqueue.sqlite import SqliteQueue
-from taskrun.jobqueue.values import JobState
+from taskrun.jobqueue.values import JobState, NewJob
 from taskrun.model import UsageError
+from taskrun.resolve.resolver import Resolver
 
 TASKS = """
     [vars]
@@ -119,6 +122,13 @@ def test_many_jobs_come_from_lines_in_one_transaction(tasks):
     )
     tasks.taskrun("enqueue", "--from", "-", stdin=b"\n").succeeds().prints_exactly("").says("nothing was stored")
     assert len(stored(tasks)) == 2
+
+
+def test_of_many_jobs_no_more_is_kept_than_will_be_stored(tmp_path):
+    project = config.load_text('[tasks.a]\nrun = ["true"]', root=str(tmp_path))
+    checked = enqueue._checked(project, [NewJob(task="a")] * 20, lambda _index: "")
+    assert checked == [NewJob(task="a")] * 20
+    assert not [each for each in gc.get_objects() if isinstance(each, Resolver)]  # each has a whole project's look-ups
 
 
 def test_jobs_that_are_to_come_from_a_closed_stdin_are_refused(monkeypatch):

@@ -333,6 +333,21 @@ def test_a_long_log_is_copied_into_the_database(bench, monkeypatch):
     assert os.stat(bench.path).st_size > 300_000
 
 
+def test_the_log_stays_short_though_each_who_writes_does_so_once(bench, monkeypatch):
+    monkeypatch.setattr(sqlite_file, "_WAL_LIMIT", 100_000)
+    queues, sizes = [], []
+    for number in range(1, 16):  # as commands do, which end without closing, or while others have the queue open
+        queues += [bench.queue(), bench.queue(), bench.queue(), bench.queue()]
+        queues[-4].enqueue([NewJob(task="t", args={"x": "y" * 9000})])
+        queues[-3].admin().cancel(number)
+        queues[-2].admin().retry(number)
+        queues[-1].admin().prune()
+        sizes.append(os.stat(bench.path + "-wal").st_size)
+
+    assert max(sizes) < 300_000
+    assert bench.queue().admin().stats().counts["ready"] == 15
+
+
 def test_jobs_that_are_stored_are_stored_though_the_log_cannot_be_copied(bench, monkeypatch):
     def fail(_file):
         raise QueueUnwritable
