@@ -128,6 +128,7 @@ def test_of_many_jobs_no_more_is_kept_than_will_be_stored(tmp_path):
     project = config.load_text('[tasks.a]\nrun = ["true"]', root=str(tmp_path))
     checked = enqueue._checked(project, [NewJob(task="a")] * 20, lambda _index: "")
     assert checked == [NewJob(task="a")] * 20
+    gc.collect()
     assert not [each for each in gc.get_objects() if isinstance(each, Resolver)]  # each has a whole project's look-ups
 
 
