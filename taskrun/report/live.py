@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from taskrun.report.settings import NARROWEST
-from taskrun.report.text import WORD, cells, clock_time, percent, rough_time, shorten, visible
+from taskrun.report.text import WORD, cells, clock_time, percent, rough_time, shorten, shorten_label, visible
 from taskrun.report.view import Active, TellingView
 from taskrun.report.words import failed
 
@@ -172,7 +172,7 @@ class LiveView(TellingView):
 
     def _row(self, active: Active, now: float, columns: int, names: int) -> list[Piece]:
         progress = active.progress
-        name = shorten(visible(active.start.task), names, self.ink.dots)
+        name = shorten_label(visible(active.start.task), names, self.ink.dots)
         pieces: list[Piece] = [("info", f"{'running':>{WORD}}"), ("", f"  {name}{' ' * (names - cells(name))}  ")]
         width = 20 if columns >= 80 else 10
         fraction = progress.fraction if progress is not None else None

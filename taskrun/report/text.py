@@ -124,6 +124,15 @@ def shorten(text: str, longest: int, dots: str = "…") -> str:
     return text
 
 
+def shorten_label(text: str, longest: int, dots: str = "…") -> str:
+    """As ``shorten``, for a task that may be of a job: what tells jobs of one task apart is at the end, and stays."""
+    task, sign, job = text.rpartition("#")
+    room = longest - len(sign + job)
+    if not sign or not job.isdigit() or room <= len(dots):
+        return shorten(text, longest, dots)
+    return shorten(task, room, dots) + sign + job
+
+
 def cells(text: str) -> int:
     """How many columns a text without control characters takes: East Asian characters take two, marks none."""
     if text.isascii():

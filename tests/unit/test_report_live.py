@@ -261,6 +261,21 @@ def test_names_of_any_script_stay_in_their_row(tmp_path):
             assert ESCAPES.sub("", row).isprintable()
 
 
+@pytest.mark.parametrize("columns", [20, 40, 80])
+def test_jobs_of_one_task_are_told_apart_on_any_terminal(tmp_path, columns):
+    stage = Stage(tmp_path, LIVE)
+    start(stage)
+    for job in (8, 11):
+        stage.emit(
+            TaskStart(task=f"make-the-thumbnails-of-all-pictures-of-an-album-again#{job}", attempt=1, argv=("x",))
+        )
+    stage.tick(1)
+    view = next(one for one in stage.reporters._reporters if hasattr(one, "rows"))
+    first, second, *_ = (ESCAPES.sub("", row) for row in view.rows(stage.now, columns, 24))
+    assert "#8" in first
+    assert "#11" in second
+
+
 def test_a_terminal_that_becomes_narrower_keeps_no_rest_of_the_area(tmp_path):
     size = [60]
     settings = Settings(ui="live", output="failed", stderr_tty=True, width=60)

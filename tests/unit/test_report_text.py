@@ -66,6 +66,21 @@ def test_what_is_visible_holds_nothing_that_a_terminal_obeys(any_text):
     assert any_text.isprintable() <= (shown == any_text)
 
 
+@pytest.mark.parametrize(
+    ("label", "room", "short"),
+    [
+        ("transcode#12", 12, "transcode#12"),
+        ("transcode#12", 11, "transco…#12"),
+        ("transcode[clip=a#1]#12", 14, "transcode[…#12"),
+        ("transcode#12", 4, "tra…"),
+        ("transcode[clip=a#1]", 10, "transcode…"),
+        ("transcode", 6, "trans…"),
+    ],
+)
+def test_of_a_task_of_a_job_the_jobs_number_stays(label, room, short):
+    assert text.shorten_label(label, room) == short
+
+
 @given(st.text(alphabet="aé日\u0301x😀 "), st.integers(0, 30))
 def test_shortened_text_fits(any_text, room):
     short = text.shorten(any_text, room)
