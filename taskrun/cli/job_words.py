@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _UNITS = ((86_400.0 * 365, "year"), (86_400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 _MOST_BYTES = 2000  # of arguments or a result that are no JSON
 _LABELS = 11  # columns
+_PADDED = 60  # columns up to which tasks with their arguments are of one width there
 _LONGEST = 200  # columns of a task with its arguments, and of a reason, where no terminal is narrower
 
 
@@ -77,6 +78,8 @@ def _in_columns(rows: Sequence[tuple[str, ...]], width: int | None) -> list[str]
         others = sum(widths) - widths[2] - widths[-1] + 2 * (len(widths) - 1)
         room = width - others
         widths[2] = max(10, min(widths[2], room - min(widths[-1], max(20, room // 2))))
+    else:
+        widths[2] = min(widths[2], _PADDED)
     found = []
     for row in rows:
         cells = list(row)

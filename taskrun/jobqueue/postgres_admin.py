@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg import sql
 
 from taskrun.jobqueue.postgres_claims import cancel_blocked
+from taskrun.jobqueue.postgres_endings import kept
 from taskrun.jobqueue.postgres_enqueue import lock_key
 from taskrun.jobqueue.postgres_library import Library
 from taskrun.jobqueue.values import JobRecord, JobState, NoSuchJob, QueueStats, Retention
@@ -83,7 +84,7 @@ class PostgresAdmin:
             values.append([str(state) for state in states])
         if task is not None:
             wheres.append(sql.SQL("job.task = %s"))
-            values.append(task)
+            values.append(kept(task))  # what cannot be written is in no name
         if before is not None:
             wheres.append(sql.SQL("job.id < %s"))
             values.append(before)

@@ -99,6 +99,13 @@ def test_of_jobs_one_of_which_is_not_well_formed_none_is_stored(bench, bad):
     assert queue.admin().find() == []
 
 
+@pytest.mark.parametrize("name", ["nobody", "\udcff", "a\0b", "t" * 100_000])
+def test_of_a_task_that_no_job_has_none_is_found_whatever_its_name(bench, name):
+    queue = bench.queue()
+    queue.enqueue([NewJob(task="t")])
+    assert queue.admin().find(task=name) == []
+
+
 def test_a_job_after_one_that_is_not_there_is_refused_and_nothing_is_stored(bench):
     queue = bench.queue()
 
