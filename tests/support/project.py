@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MARK = "TASKRUN_TEST_MARK"
+_marks: set[str] = set()  # of all projects that this process has made
 _PACKAGE_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(taskrun.__file__)))
 
 
@@ -60,6 +62,7 @@ class ProjectDir:
             shim.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
             shim.chmod(0o755)
         self._mark = secrets.token_hex(8)
+        _marks.add(self._mark)
         self._running: list[Running | Terminal] = []
         self.env = {
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
@@ -222,8 +225,16 @@ def project(tmp_path: Path) -> Iterator[ProjectDir]:
 
 
 def pids_of(text: str) -> list[int]:
-    """Live processes with this text in their command line, such as a number of seconds that nobody else sleeps."""
-    return [pid for pid in _all_pids() if text in command_line(pid)]
+    """Live processes with this text in their command line, such as a number of seconds that nobody else sleeps.
+
+    But for those that tests of another process have started: the same suite may run beside this one.
+    """
+    return [pid for pid in _all_pids() if text in command_line(pid) and not _is_strange(pid)]
+
+
+def _is_strange(pid: int) -> bool:
+    mark = re.search(rf"{_MARK}=(\w+)".encode(), _read_proc(pid, "environ"))
+    return mark is not None and mark[1].decode() not in _marks
 
 
 def command_line(pid: int) -> str:
