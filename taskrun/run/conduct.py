@@ -6,24 +6,23 @@ It puts the rooms together and decides nothing that one of them could; the tasks
 from __future__ import annotations
 
 import gc
-import os
 import signal
 from typing import TYPE_CHECKING, NoReturn
 
 import trio
 
-from taskrun.link import Link, open_link
 from taskrun.model import UsageError
+from taskrun.run.hosted import with_host
 from taskrun.run.options import RunResult
-from taskrun.run.python import open_scratch
 from taskrun.run.recording import left_by_the_last
 from taskrun.run.selecting import check_selection, select
-from taskrun.run.signals import SignalDesk, die_of, stop_this_process, taken
+from taskrun.run.signals import SignalDesk, die_of, stop_this_process
 from taskrun.run.terminal import Terminal
 from taskrun.run.under_way import UnderWay
 
 if TYPE_CHECKING:
     from taskrun.host.start import HostStart
+    from taskrun.link import Link
     from taskrun.resolve import Selection
     from taskrun.run.setting import Setting
 
@@ -60,20 +59,10 @@ class Conductor:
 
     async def main(self) -> RunResult:
         """The whole of it; returns when nothing that it started is left."""
-        result = RunResult()
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._desk.serve, taken())
-            said = open_scratch()
-            try:
-                async with open_link(self._host, warn=self._warn, templates_log=said) as self._link:
-                    result = await self._with_link(self._link, said)
-            finally:
-                os.close(said)
-                self._terminal.restore()
-                nursery.cancel_scope.cancel()
-        return result
+        return await with_host(self._with_link, self._host, self._desk, self._terminal, warn=self._warn)
 
     async def _with_link(self, link: Link, said: int) -> RunResult:
+        self._link = link
         selection: Selection | None = None
         warnings: tuple[str, ...] = ()
         with self._setup:

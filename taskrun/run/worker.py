@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import math
-import os
 import signal
 import time
 from typing import TYPE_CHECKING, NoReturn
@@ -20,20 +19,20 @@ from taskrun.events import DiagnosticEvent, RunCancel, RunResume, RunSuspend, Wo
 from taskrun.execute.clocks import RunClock
 from taskrun.execute.equipment import Machinery
 from taskrun.jobqueue.opening import open_queue
-from taskrun.link import Link, open_link
 from taskrun.model import CancelKind, CancelReason, Diagnostic
 from taskrun.run.allowance import allowance_of
 from taskrun.run.closing import shut_down, try_each
 from taskrun.run.facts import Facts
+from taskrun.run.hosted import with_host
 from taskrun.run.jobs import Carrier
 from taskrun.run.options import RunResult
 from taskrun.run.parent import dies_with_parent, watch_parent
 from taskrun.run.parts import start_of_worker
-from taskrun.run.python import open_scratch, template_of
+from taskrun.run.python import template_of
 from taskrun.run.recording import left_by_the_last, read_log_at
 from taskrun.run.refused import status_of
 from taskrun.run.setting import display
-from taskrun.run.signals import SignalDesk, die_of, stop_this_process, taken
+from taskrun.run.signals import SignalDesk, die_of, stop_this_process
 from taskrun.run.stage import TICK, Stage
 from taskrun.run.status import Tally
 from taskrun.run.terminal import Terminal
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from taskrun.events import AnyEvent
     from taskrun.host.start import HostStart
     from taskrun.jobqueue.values import QueueEngine
+    from taskrun.link import Link
     from taskrun.model import Leftover
     from taskrun.report.jobs import JobReporters
     from taskrun.run.worker_setting import WorkerSetting
@@ -81,20 +81,10 @@ class QueueWorker:
         Raises:
             UsageError, QueueRefused, ResourceError: It could not begin, or the queue is damaged.
         """
-        result = RunResult()
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._desk.serve, taken())
-            said = open_scratch()
-            try:
-                async with open_link(self._host, warn=self._warn_of_template, templates_log=said) as self._link:
-                    result = await self._with_link(self._link, said)
-            finally:
-                os.close(said)
-                self._terminal.restore()
-                nursery.cancel_scope.cancel()
-        return result
+        return await with_host(self._with_link, self._host, self._desk, self._terminal, warn=self._warn_of_template)
 
     async def _with_link(self, link: Link, said: int) -> RunResult:
+        self._link = link
         engine = open_queue(self._setting.location, trouble=self._tell_trouble)
         try:
             self._equip(link, said)

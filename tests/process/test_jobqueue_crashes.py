@@ -18,6 +18,7 @@ import trio
 from support import queue_program
 from support.mounts import mounting
 from support.queues import SqliteBench
+from support.started import starting
 
 from taskrun.jobqueue.values import Allowance, Cost, Done, JobState, NewJob
 
@@ -36,22 +37,8 @@ def bench(tmp_path):
 
 @pytest.fixture
 def started():
-    """Starts programs; what is left of them is killed."""
-    running = []
-
-    def start(*words, stdin=subprocess.DEVNULL):
-        argv = [sys.executable, queue_program.__file__, *map(str, words)]
-        process = subprocess.Popen(argv, stdin=stdin, stdout=subprocess.PIPE, text=True)
-        running.append(process)
-        return process
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        if process.stdin is not None:
-            process.stdin.close()
+    with starting(queue_program.__file__, stdin=subprocess.DEVNULL) as start:
+        yield start
 
 
 def until(true, what):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -16,6 +15,7 @@ from support import postgres_server
 from support.postgres_bench import PostgresBench
 from support.postgres_server import server
 from support.queues import SetClock
+from support.started import starting
 
 from taskrun.jobqueue.carrying import Settlement
 from taskrun.jobqueue.values import (
@@ -50,21 +50,8 @@ def bench(tmp_path):
 
 @pytest.fixture
 def started():
-    """Starts programs; what is left of them is killed."""
-    running = []
-
-    def start(*words):
-        argv = [sys.executable, PROGRAM, *map(str, words)]
-        process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        running.append(process)
-        return process
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        process.stdin.close()
+    with starting(PROGRAM, stdin=subprocess.PIPE) as start:
+        yield start
 
 
 def said(process):
